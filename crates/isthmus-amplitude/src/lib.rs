@@ -1,0 +1,1 @@
+//! Everything we know about Amplitude: wire types, validation, limits, answers.

@@ -1,0 +1,1 @@
+//! Everything we know about Braze: /users/track, limits, stream mapping, verdicts.

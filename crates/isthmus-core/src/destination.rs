@@ -1,0 +1,172 @@
+//! The contract between a vendor crate and the delivery engine.
+//!
+//! A connector is data in, data out: it does no I/O, keeps no clock and retries nothing. The
+//! engine waits, counts and gives up, and has never heard of a vendor.
+
+use crate::record::Applied;
+use crate::seam::{Reply, Request};
+use crate::{ByteSize, Place, Timestamp};
+use std::fmt;
+use std::time::Duration;
+
+/// Maps applied items to what one stream tells its destination. Pure.
+pub trait Mapping: Send + Sync + fmt::Debug {
+    /// What the stream needs in order to map `item`; cheap, called for every item of the log.
+    fn wants(&self, item: &Applied<'_>) -> Wants;
+
+    /// Maps `item`, which [`Self::wants`] asked for, and appends the outcome to `out`.
+    ///
+    /// `user_properties` is the raw JSON object of the user properties at that moment, given when
+    /// it was asked for and there are any.
+    fn map(&self, item: &Applied<'_>, user_properties: Option<&str>, out: &mut Vec<Mapped>);
+}
+
+/// What a [`Mapping`] needs to see of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// The item does not concern this stream.
+    Nothing,
+    /// The item alone.
+    Item,
+    /// The item and the user properties at that moment.
+    ItemAndUserProperties,
+}
+
+/// What became of an item in a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapped {
+    /// To be delivered.
+    Deliver(Message),
+    /// Concerns the stream but cannot be delivered, by this rule. Counted, never retried.
+    Discard { reason: &'static str },
+    /// Concerns the stream, but the vendor would refuse it: kept as a dead letter.
+    Reject { reason: String, message: Message },
+}
+
+/// One object as the vendor takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The destination's user this object is about: objects of one lane keep their order.
+    pub lane: Lane,
+    /// Which list of the vendor's request the object belongs to. The vendor processes sections in
+    /// ascending order within a request, so a lane's sections never descend inside one.
+    pub section: Section,
+    /// What people call it: the event's name, or the kind of update.
+    pub name: String,
+    /// The object, encoded for the vendor.
+    pub payload: String,
+}
+
+/// A destination's user, as a hash of the identifier that the vendor sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane(pub u64);
+
+impl Lane {
+    /// The lane of the user with this identifier, for example `external_id:u-1`.
+    pub fn of(identifier: &str) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(identifier.as_bytes()))
+    }
+}
+
+/// A list inside the vendor's request; the meaning is the vendor crate's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Section(pub u8);
+
+/// A message on its way, with where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Name of the stream it belongs to.
+    pub stream: std::sync::Arc<str>,
+    /// The item of the event log it came from.
+    pub place: Place,
+    /// Which of the messages mapped from that item it is, from zero.
+    pub part: u16,
+    /// When the event behind it was accepted.
+    pub accepted_at: Timestamp,
+    pub message: Message,
+}
+
+/// Turns deliveries into one vendor's requests, and its replies into verdicts. Pure.
+pub trait Destination: Send + Sync + fmt::Debug {
+    /// How much the vendor takes per request and per second.
+    fn limits(&self) -> Limits;
+
+    /// Builds the request for `batch`, which is never empty and within [`Self::limits`].
+    fn encode(&self, batch: &[Delivery]) -> Result<Encoded, EncodeError>;
+
+    /// Reads `reply`: one verdict per delivery, in the order of `batch`.
+    fn judge(&self, batch: &[Delivery], reply: &Reply) -> Vec<Verdict>;
+
+    /// What the reply says about the budget of requests, if it says anything.
+    fn budget(&self, reply: &Reply) -> Option<Budget>;
+
+    /// The request that checks endpoint and credentials and changes nothing.
+    fn probe(&self) -> Request;
+}
+
+/// A request and how many vendor objects it holds; fewer than deliveries where some were joined.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    pub request: Request,
+    pub objects: usize,
+}
+
+/// A batch that cannot become a request; a bug in the mapping, so the batch is rejected.
+#[derive(Debug, thiserror::Error)]
+#[error("batch cannot be encoded: {reason}")]
+pub struct EncodeError {
+    pub reason: String,
+}
+
+/// What one request may hold, and how many there may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Objects per request, over all sections.
+    pub objects_per_request: usize,
+    /// Objects per request within one section.
+    pub objects_per_section: usize,
+    /// Size of one object's payload.
+    pub bytes_per_object: ByteSize,
+    /// Size of a request's body.
+    pub bytes_per_request: ByteSize,
+    /// Requests under way at once.
+    pub requests_in_flight: usize,
+    /// Request rates, all of which hold.
+    pub rates: Vec<Rate>,
+    /// How long a request may wait for more objects.
+    pub linger: Duration,
+}
+
+/// At most `requests` in each window of `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub requests: u32,
+    pub per: Duration,
+}
+
+/// What a vendor said about its current window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Requests allowed per window, if it said.
+    pub limit: Option<u64>,
+    /// Requests left in this window, if it said.
+    pub remaining: Option<u64>,
+    /// Time until the window ends, if it said.
+    pub reset_after: Option<Duration>,
+}
+
+/// What a reply means for one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The vendor took it.
+    Accepted,
+    /// Not now; the wait that the vendor asked for, if any.
+    Retry { after: Option<Duration>, reason: String },
+    /// The request as a whole was refused: send its deliveries in smaller requests. A delivery
+    /// that is already alone is rejected with the reason.
+    Split { reason: String },
+    /// Credentials or quota: keep everything, tell the operator.
+    Pause { reason: String },
+    /// Never: to the dead letters, with this reason.
+    Rejected { reason: String },
+}

@@ -1,0 +1,1 @@
+//! Property conditions: one operator, a property and its values.

@@ -1,0 +1,1 @@
+//! User and group properties, and the operations that change them.

@@ -1,0 +1,44 @@
+//! What the two logs hold, as versioned bytes.
+//!
+//! - The **intake log** holds [`IntakeBatch`]es: what one accepted request carried, decoded and
+//!   validated, but not yet interpreted.
+//! - The **event log** holds [`AppliedBatch`]es: what came of it (events with their person,
+//!   changes of user properties, merges).
+//!
+//! A record starts with one version byte; the rest is postcard. Decoding borrows from the bytes.
+//! A new version gets a new byte and new types; old ones stay readable.
+
+mod applied;
+mod intake;
+
+pub use applied::{
+    Applied, AppliedBatch, AppliedEvent, GroupChange, IntakeRange, Merge, PropertyChange,
+    UserChange, UserProperties,
+};
+pub use intake::{IntakeBatch, IntakeEvent, Source};
+
+use serde::{Deserialize, Serialize};
+
+/// A record that cannot be read back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("record is empty")]
+    Empty,
+    #[error("record has version {found}; this build reads up to {known}")]
+    Version { found: u8, known: u8 },
+    #[error("record is malformed: {reason}")]
+    Malformed { reason: String },
+}
+
+fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let bytes = postcard::to_extend(value, vec![version]);
+    bytes.expect("a Vec grows as needed and these types have known lengths")
+}
+
+fn decode<'a, T: Deserialize<'a>>(known: u8, bytes: &'a [u8]) -> Result<T, RecordError> {
+    let (&found, rest) = bytes.split_first().ok_or(RecordError::Empty)?;
+    if found != known {
+        return Err(RecordError::Version { found, known });
+    }
+    postcard::from_bytes(rest).map_err(|error| RecordError::Malformed { reason: error.to_string() })
+}

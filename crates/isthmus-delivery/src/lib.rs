@@ -1,0 +1,1 @@
+//! Lanes, batches, rate limits, retries, journal, dead letters; knows no vendor.

@@ -1,0 +1,1 @@
+//! The door (decode, validate, append) and the applier.

@@ -1,0 +1,1 @@
+//! The durable log: append, sync, read from an offset, trim.

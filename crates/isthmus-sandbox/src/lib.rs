@@ -1,0 +1,1 @@
+//! An emulator of Braze, with faults on demand.

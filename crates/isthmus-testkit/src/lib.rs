@@ -1,0 +1,1 @@
+//! Generators of believable traffic, for the demo, tests and benchmarks.
