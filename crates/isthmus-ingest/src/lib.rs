@@ -1,1 +1,9 @@
-//! The door (decode, validate, append) and the applier.
+//! The door (decode, validate, append) and the applier (deduplicate, identify, fold).
+//!
+//! The door answers only after the intake log holds the request on disk. The applier is a
+//! deterministic function of (state, record): it can be stopped anywhere and run again over the
+//! same records, and nothing is repeated or skipped.
+
+pub mod applier;
+pub mod door;
+pub mod metrics;

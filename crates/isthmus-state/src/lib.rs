@@ -2,9 +2,18 @@
 //! dead letters.
 //!
 //! Everything here can be rebuilt from the logs; nothing here decides anything. Each module owns
-//! one keyspace and its key and value formats, which are versioned bytes.
+//! its keyspaces and their key and value formats, which are versioned bytes.
 
+pub mod cursor;
+pub mod groups;
+pub mod people;
+pub mod seen;
+
+use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// An atomic batch of writes over any keyspaces; nothing of it shows before its commit.
+pub type WriteBatch = fjall::OwnedWriteBatch;
 
 /// The engine, open. Cheap to clone.
 #[derive(Clone)]
@@ -21,6 +30,12 @@ pub enum StateError {
     Malformed { what: &'static str, reason: String },
 }
 
+impl StateError {
+    pub(crate) fn malformed(what: &'static str, reason: &dyn std::fmt::Display) -> Self {
+        Self::Malformed { what, reason: reason.to_string() }
+    }
+}
+
 impl State {
     /// Opens the engine in `folder`, creating it if needed. One process at a time.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
@@ -32,13 +47,50 @@ impl State {
         Ok(self.database.keyspace(name, fjall::KeyspaceCreateOptions::default)?)
     }
 
+    fn keyspace_names(&self) -> Vec<String> {
+        self.database.list_keyspace_names().into_iter().map(|name| name.to_string()).collect()
+    }
+
+    fn delete_keyspace(&self, keyspace: fjall::Keyspace) -> Result<(), StateError> {
+        Ok(self.database.delete_keyspace(keyspace)?)
+    }
+
     /// An empty atomic batch over any keyspaces.
-    pub fn batch(&self) -> fjall::OwnedWriteBatch {
+    pub fn batch(&self) -> WriteBatch {
         self.database.batch()
     }
 
     /// Makes everything committed so far survive power loss.
     pub fn persist(&self) -> Result<(), StateError> {
         Ok(self.database.persist(fjall::PersistMode::SyncData)?)
+    }
+
+    /// Bytes on disk.
+    pub fn bytes_on_disk(&self) -> Result<u64, StateError> {
+        Ok(self.database.disk_space()?)
+    }
+}
+
+/// One version byte, then postcard.
+pub(crate) fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![version])
+        .expect("a Vec grows as needed and stored types have known lengths")
+}
+
+/// Reads what [`encode`] wrote.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    known: u8,
+    bytes: &'a [u8],
+) -> Result<T, StateError> {
+    match bytes.split_first() {
+        Some((&version, rest)) if version == known => {
+            postcard::from_bytes(rest).map_err(|error| StateError::malformed(what, &error))
+        }
+        Some((version, _)) => Err(StateError::malformed(
+            what,
+            &format!("version {version} is not known; this build reads {known}"),
+        )),
+        None => Err(StateError::malformed(what, &"empty")),
     }
 }

@@ -1,0 +1,410 @@
+//! One intake batch applied: what it does to state and what it adds to the event log.
+
+use super::directory::Directory;
+use super::identity::{DeviceSight, Resolution, UserSight, Who, resolve};
+use bumpalo::Bump;
+use isthmus_core::profile::{self, Properties};
+use isthmus_core::record::{
+    Applied, AppliedEvent, GroupChange, IntakeBatch, IntakeEvent, Merge, PropertyChange,
+    UserChange, UserProperties,
+};
+use isthmus_core::{AmplitudeId, Place, Timestamp, json};
+use isthmus_state::StateError;
+use isthmus_state::people::IdKind;
+use isthmus_state::seen::EventKey;
+
+/// A snapshot of user properties further back in the event log than this is written anew, so that
+/// a reader finds it in memory and the log can be trimmed behind its readers.
+pub const SNAPSHOT_REACH_BYTES: u64 = 64 << 20;
+
+/// Clocks that differ by less are left alone (`amplitude-ingest.md` 10.2).
+const SKEW_TOLERATED_MILLIS: u64 = 60_000;
+
+/// The items that one record of the event log will hold, while they are gathered.
+pub(super) struct Gathering<'a> {
+    /// Owns texts that are not in the intake record.
+    arena: &'a Bump,
+    /// Offset that the event log's record will have.
+    offset: u64,
+    pub(super) items: Vec<Applied<'a>>,
+    pub(super) duplicates: u64,
+}
+
+/// The ids of an event after derivation, and its times.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    project: &'a str,
+    user_id: Option<&'a str>,
+    device_id: &'a str,
+    device_id_derived: bool,
+    client_event_time: i64,
+    event_time: i64,
+    received_at: i64,
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(arena: &'a Bump, offset: u64) -> Self {
+        Self { arena, offset, items: Vec::new(), duplicates: 0 }
+    }
+
+    /// Applies every event of `batch` in order.
+    pub(super) fn apply(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+    ) -> Result<(), StateError> {
+        for event in &batch.events {
+            self.apply_event(directory, batch, event)?;
+        }
+        Ok(())
+    }
+
+    fn apply_event(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        event: &IntakeEvent<'a>,
+    ) -> Result<(), StateError> {
+        let Some(subject) = self.subject(batch, event) else {
+            // Only `$groupidentify` comes without any id.
+            if self.is_first_sight(directory, batch, event, "")? {
+                self.change_groups(directory, batch, event)?;
+            }
+            return Ok(());
+        };
+        if !self.is_first_sight(directory, batch, event, subject.device_id)? {
+            return Ok(());
+        }
+        if event.event_type == "$groupidentify" {
+            return self.change_groups(directory, batch, event);
+        }
+        let (person, first_seen) = self.identify(directory, &subject)?;
+        let is_identify = event.event_type == "$identify";
+        let known = directory.person(person)?;
+        if known.first_event_time.is_none_or(|first| subject.event_time < first) && !is_identify {
+            directory.person_mut(person)?.first_event_time = Some(subject.event_time);
+        }
+        if let (true, Some(groups)) = (is_identify, event.groups) {
+            let joined = join_groups(&directory.person(person)?.groups, groups);
+            directory.person_mut(person)?.groups = joined;
+        }
+        if !event.skip_user_properties_sync {
+            self.change_properties(directory, event, &subject, person, first_seen)?;
+        }
+        if is_identify {
+            return Ok(());
+        }
+        let user_properties = if event.skip_user_properties_sync {
+            event.user_properties.map_or(UserProperties::None, UserProperties::Inline)
+        } else {
+            self.snapshot(directory, person)?
+        };
+        self.items.push(Applied::Event(AppliedEvent {
+            project: subject.project,
+            user: person,
+            user_id: subject.user_id,
+            device_id: subject.device_id,
+            device_id_derived: subject.device_id_derived,
+            event_type: event.event_type,
+            event_time: subject.event_time,
+            client_event_time: subject.client_event_time,
+            received_at: subject.received_at,
+            session_id: event.session_id.filter(|&session| session != -1),
+            event_id: event.event_id,
+            insert_id: event.insert_id,
+            event_properties: event.event_properties,
+            groups: event.groups,
+            fields: event.fields,
+            user_properties,
+        }));
+        Ok(())
+    }
+
+    fn subject(&self, batch: &IntakeBatch<'a>, event: &IntakeEvent<'a>) -> Option<Subject<'a>> {
+        let (device_id, device_id_derived) = match (event.device_id, event.user_id) {
+            (Some(device_id), _) => (device_id, false),
+            (None, Some(user_id)) => {
+                let derived = isthmus_amplitude::derived_device_id(user_id);
+                (&*self.arena.alloc_str(&derived), true)
+            }
+            (None, None) => return None,
+        };
+        let uploaded = batch.client_upload_time.unwrap_or(batch.received_at);
+        let client_event_time = event.time.unwrap_or(uploaded);
+        let skew = batch.received_at.saturating_sub(uploaded);
+        let event_time = if skew.unsigned_abs() < SKEW_TOLERATED_MILLIS {
+            client_event_time
+        } else {
+            client_event_time.saturating_add(skew)
+        };
+        Some(Subject {
+            project: batch.project,
+            user_id: event.user_id,
+            device_id,
+            device_id_derived,
+            client_event_time,
+            event_time,
+            received_at: batch.received_at,
+        })
+    }
+
+    /// Section 9: by insert id, else by event id and client time, per device and project.
+    fn is_first_sight(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        event: &IntakeEvent<'a>,
+        device_id: &str,
+    ) -> Result<bool, StateError> {
+        let key = match (event.insert_id, event.event_id, event.time) {
+            (Some(insert_id), _, _) => EventKey::of(&[batch.project, device_id, insert_id]),
+            (None, Some(event_id), Some(time)) => EventKey::of(&[
+                batch.project,
+                device_id,
+                &event_id.to_string(),
+                &time.to_string(),
+            ]),
+            (None, _, _) => return Ok(true),
+        };
+        let first = directory.first_sight(key, Timestamp::from_millis(batch.received_at))?;
+        self.duplicates += u64::from(!first);
+        Ok(first)
+    }
+
+    /// Finds or makes the person, with the links and the merge that follow; the flag says whether
+    /// this is the first sight of the user id, or of the device id when there is no user id.
+    fn identify(
+        &mut self,
+        directory: &mut Directory,
+        subject: &Subject<'a>,
+    ) -> Result<(AmplitudeId, bool), StateError> {
+        let user = match subject.user_id {
+            None => UserSight::None,
+            Some(user_id) => directory
+                .find(subject.project, IdKind::User, user_id)?
+                .map_or(UserSight::Unknown, UserSight::Known),
+        };
+        let device = match directory.find(subject.project, IdKind::Device, subject.device_id)? {
+            None => None,
+            Some(person) => {
+                let anonymous = directory.person(person)?.user_id.is_none();
+                Some(DeviceSight { person, anonymous })
+            }
+        };
+        let resolution: Resolution = resolve(user, device);
+        let person = match resolution.person {
+            Who::Existing(person) => person,
+            Who::New => directory.create(subject.project),
+        };
+        if let (true, Some(user_id)) = (resolution.bind_user, subject.user_id) {
+            directory.person_mut(person)?.user_id = Some(user_id.to_owned());
+            directory.link(subject.project, IdKind::User, user_id, person);
+        }
+        if resolution.link_device {
+            directory.link(subject.project, IdKind::Device, subject.device_id, person);
+        }
+        if let (Some(anonymous), Some(user_id)) = (resolution.merge, subject.user_id) {
+            self.merge(directory, subject, anonymous, person, user_id)?;
+        }
+        let first_seen = resolution.bind_user || resolution.person == Who::New;
+        Ok((person, first_seen))
+    }
+
+    /// Section 11.4: the anonymous person's properties fill the gaps of the known one's.
+    fn merge(
+        &mut self,
+        directory: &mut Directory,
+        subject: &Subject<'a>,
+        anonymous: AmplitudeId,
+        into: AmplitudeId,
+        user_id: &'a str,
+    ) -> Result<(), StateError> {
+        let left = directory.person_mut(anonymous)?;
+        left.merged_into = Some(into);
+        let gained = std::mem::take(&mut left.properties);
+        left.snapshot = None;
+        self.items.push(Applied::Merge(Merge {
+            project: subject.project,
+            anonymous,
+            into,
+            user_id,
+            device_id: subject.device_id,
+            event_time: subject.event_time,
+            received_at: subject.received_at,
+        }));
+        if gained.is_empty() {
+            return Ok(());
+        }
+        let mut properties = parse(&directory.person(into)?.properties);
+        let changes = profile::adopt(&mut properties, &parse(&gained));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.push_change(directory, subject, into, &properties, changes, None, false)
+    }
+
+    fn change_properties(
+        &mut self,
+        directory: &mut Directory,
+        event: &IntakeEvent<'a>,
+        subject: &Subject<'a>,
+        person: AmplitudeId,
+        first_seen: bool,
+    ) -> Result<(), StateError> {
+        let Some(update) = event.user_properties.filter(|update| !is_empty(update)) else {
+            if first_seen {
+                let properties = parse(&directory.person(person)?.properties);
+                let insert_id = event.insert_id;
+                self.push_change(
+                    directory, subject, person, &properties, Vec::new(), insert_id, true,
+                )?;
+            }
+            return Ok(());
+        };
+        let mut properties = parse(&directory.person(person)?.properties);
+        let changes = profile::fold(&mut properties, &parse(update));
+        if changes.is_empty() && !first_seen {
+            return Ok(());
+        }
+        let insert_id = event.insert_id;
+        self.push_change(directory, subject, person, &properties, changes, insert_id, first_seen)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the change that is pushed")]
+    fn push_change(
+        &mut self,
+        directory: &mut Directory,
+        subject: &Subject<'a>,
+        person: AmplitudeId,
+        properties: &Properties,
+        changes: Vec<profile::Change>,
+        insert_id: Option<&'a str>,
+        first_seen: bool,
+    ) -> Result<(), StateError> {
+        if !changes.is_empty() {
+            let known = directory.person_mut(person)?;
+            known.properties = text(properties);
+            known.snapshot = None;
+        }
+        let changes = self.changes(changes);
+        let user_properties = self.snapshot(directory, person)?;
+        self.items.push(Applied::UserChange(UserChange {
+            project: subject.project,
+            user: person,
+            user_id: subject.user_id,
+            device_id: subject.device_id,
+            device_id_derived: subject.device_id_derived,
+            event_time: subject.event_time,
+            received_at: subject.received_at,
+            insert_id,
+            first_seen,
+            changes,
+            user_properties,
+        }));
+        Ok(())
+    }
+
+    /// The person's properties for the item about to be pushed: by reference when the log holds
+    /// them near enough, whole otherwise.
+    fn snapshot(
+        &self,
+        directory: &mut Directory,
+        person: AmplitudeId,
+    ) -> Result<UserProperties<'a>, StateError> {
+        let known = directory.person(person)?;
+        if known.properties.is_empty() {
+            return Ok(UserProperties::None);
+        }
+        if let Some(place) = known.snapshot
+            && self.offset.saturating_sub(place.offset) <= SNAPSHOT_REACH_BYTES
+        {
+            return Ok(UserProperties::At(place));
+        }
+        let inline = self.arena.alloc_str(&known.properties);
+        let index = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        directory.person_mut(person)?.snapshot = Some(Place { offset: self.offset, index });
+        Ok(UserProperties::Inline(inline))
+    }
+
+    fn change_groups(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        event: &IntakeEvent<'a>,
+    ) -> Result<(), StateError> {
+        let (Some(groups), Some(update)) = (event.groups, event.group_properties) else {
+            return Ok(());
+        };
+        let update = parse(update);
+        for (group_type, names) in parse(groups) {
+            for name in group_names(&names) {
+                let before = directory.group(batch.project, &group_type, &name)?;
+                let mut properties = parse(before.as_deref().unwrap_or_default());
+                let changes = profile::fold(&mut properties, &update);
+                if changes.is_empty() {
+                    continue;
+                }
+                directory.set_group(batch.project, &group_type, &name, text(&properties));
+                let changes = self.changes(changes);
+                self.items.push(Applied::GroupChange(GroupChange {
+                    project: batch.project,
+                    group_type: self.arena.alloc_str(&group_type),
+                    group_name: self.arena.alloc_str(&name),
+                    event_time: event.time.unwrap_or(batch.received_at),
+                    received_at: batch.received_at,
+                    changes,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn changes(&self, changes: Vec<profile::Change>) -> Vec<PropertyChange<'a>> {
+        let raw = |value: Option<serde_json::Value>| {
+            value.map(|value| &*self.arena.alloc_str(&value.to_string()))
+        };
+        changes
+            .into_iter()
+            .map(|change| PropertyChange {
+                name: self.arena.alloc_str(&change.name),
+                from: raw(change.from),
+                to: raw(change.to),
+            })
+            .collect()
+    }
+}
+
+fn is_empty(object: &str) -> bool {
+    json::members(object).next().is_none()
+}
+
+/// Our own stored text, which is an object or nothing.
+fn parse(object: &str) -> Properties {
+    serde_json::from_str(object).unwrap_or_default()
+}
+
+/// The stored form: nothing at all for no properties.
+fn text(properties: &Properties) -> String {
+    if properties.is_empty() {
+        return String::new();
+    }
+    serde_json::to_string(properties).expect("string keys and JSON values can always be written")
+}
+
+/// Groups of an `$identify` replace those of the same type (`amplitude-ingest.md` 13).
+fn join_groups(present: &str, added: &str) -> String {
+    let mut groups = parse(present);
+    groups.extend(parse(added));
+    text(&groups)
+}
+
+/// A group name, or a list of them; numbers and booleans are named by their text.
+fn group_names(names: &serde_json::Value) -> Vec<String> {
+    match names {
+        serde_json::Value::String(name) => vec![name.clone()],
+        serde_json::Value::Array(names) => names.iter().flat_map(group_names).collect(),
+        serde_json::Value::Number(number) => vec![number.to_string()],
+        serde_json::Value::Bool(flag) => vec![flag.to_string()],
+        serde_json::Value::Null | serde_json::Value::Object(_) => Vec::new(),
+    }
+}

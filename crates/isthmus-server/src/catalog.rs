@@ -1,0 +1,229 @@
+//! Resources that were given through the control API, and the audit log of every change.
+//!
+//! SQLite: small, transactional, and readable with any SQLite tool. Resources that came as files
+//! stay in their files.
+
+use anyhow::Context;
+use isthmus_core::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use std::path::Path;
+
+/// Connections kept: the control API is the only user.
+const CONNECTIONS_MAX: u32 = 2;
+
+const SCHEMA: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS resources (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        text TEXT NOT NULL,
+        updated_at INTEGER NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) STRICT",
+    "CREATE TABLE IF NOT EXISTS audit (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) STRICT",
+];
+
+/// The catalog, open. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    pool: SqlitePool,
+}
+
+/// A resource as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResource {
+    pub kind: String,
+    pub name: String,
+    /// YAML or JSON.
+    pub text: String,
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AuditEntry {
+    /// Milliseconds since the Unix epoch.
+    pub at: i64,
+    pub actor: String,
+    pub action: String,
+    pub subject: String,
+    pub detail: String,
+}
+
+impl Catalog {
+    /// Opens the catalog in `file`, creating it if needed.
+    pub async fn open(file: &Path) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .connect_with(options)
+            .await
+            .with_context(|| format!("catalog {} cannot be opened", file.display()))?;
+        for statement in SCHEMA {
+            sqlx::query(statement).execute(&pool).await.context("catalog has no tables")?;
+        }
+        Ok(Self { pool })
+    }
+
+    /// Every resource, by kind and name.
+    pub async fn resources(&self) -> anyhow::Result<Vec<StoredResource>> {
+        let rows = sqlx::query("SELECT kind, name, text FROM resources ORDER BY kind, name")
+            .fetch_all(&self.pool)
+            .await
+            .context("resources cannot be read")?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredResource {
+                    kind: row.try_get("kind")?,
+                    name: row.try_get("name")?,
+                    text: row.try_get("text")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Stores `resources`, all or none, replacing those of the same kind and name.
+    pub async fn put(
+        &self,
+        resources: &[StoredResource],
+        actor: &str,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let mut transaction = self.pool.begin().await.context("catalog is busy")?;
+        for resource in resources {
+            sqlx::query(
+                "INSERT INTO resources (kind, name, text, updated_at) VALUES (?, ?, ?, ?)
+                 ON CONFLICT (kind, name) DO UPDATE SET text = excluded.text,
+                 updated_at = excluded.updated_at",
+            )
+            .bind(&resource.kind)
+            .bind(&resource.name)
+            .bind(&resource.text)
+            .bind(at.as_millis())
+            .execute(&mut *transaction)
+            .await
+            .context("resource cannot be stored")?;
+            let subject = format!("{}/{}", resource.kind, resource.name);
+            audit(&mut transaction, actor, at, "put", &subject, "").await?;
+        }
+        transaction.commit().await.context("resources cannot be stored")
+    }
+
+    /// Removes a resource; returns whether it was there.
+    pub async fn remove(
+        &self,
+        kind: &str,
+        name: &str,
+        actor: &str,
+        at: Timestamp,
+    ) -> anyhow::Result<bool> {
+        let mut transaction = self.pool.begin().await.context("catalog is busy")?;
+        let removed = sqlx::query("DELETE FROM resources WHERE kind = ? AND name = ?")
+            .bind(kind)
+            .bind(name)
+            .execute(&mut *transaction)
+            .await
+            .context("resource cannot be removed")?
+            .rows_affected()
+            > 0;
+        if removed {
+            audit(&mut transaction, actor, at, "remove", &format!("{kind}/{name}"), "").await?;
+        }
+        transaction.commit().await.context("resource cannot be removed")?;
+        Ok(removed)
+    }
+
+    /// Adds a line to the audit log.
+    pub async fn record(
+        &self,
+        actor: &str,
+        at: Timestamp,
+        action: &str,
+        subject: &str,
+        detail: &str,
+    ) -> anyhow::Result<()> {
+        let mut transaction = self.pool.begin().await.context("catalog is busy")?;
+        audit(&mut transaction, actor, at, action, subject, detail).await?;
+        transaction.commit().await.context("audit log cannot be written")
+    }
+
+    /// The newest `limit` lines of the audit log, newest first.
+    pub async fn audit(&self, limit: u32) -> anyhow::Result<Vec<AuditEntry>> {
+        let rows = sqlx::query(
+            "SELECT at, actor, action, subject, detail FROM audit ORDER BY id DESC LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .context("audit log cannot be read")?;
+        rows.iter()
+            .map(|row| {
+                Ok(AuditEntry {
+                    at: row.try_get("at")?,
+                    actor: row.try_get("actor")?,
+                    action: row.try_get("action")?,
+                    subject: row.try_get("subject")?,
+                    detail: row.try_get("detail")?,
+                })
+            })
+            .collect()
+    }
+}
+
+async fn audit(
+    connection: &mut sqlx::SqliteConnection,
+    actor: &str,
+    at: Timestamp,
+    action: &str,
+    subject: &str,
+    detail: &str,
+) -> anyhow::Result<()> {
+    sqlx::query("INSERT INTO audit (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)")
+        .bind(at.as_millis())
+        .bind(actor)
+        .bind(action)
+        .bind(subject)
+        .bind(detail)
+        .execute(connection)
+        .await
+        .context("audit log cannot be written")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn resources_survive_reopening_and_every_change_is_audited() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("catalog.sqlite");
+        let resource = |text: &str| StoredResource {
+            kind: "stream".into(),
+            name: "orders".into(),
+            text: text.into(),
+        };
+        let at = Timestamp::from_millis;
+        {
+            let catalog = Catalog::open(&file).await.unwrap();
+            catalog.put(&[resource("a: 1")], "api", at(1)).await.unwrap();
+            catalog.put(&[resource("a: 2")], "api", at(2)).await.unwrap();
+        }
+        let catalog = Catalog::open(&file).await.unwrap();
+        assert_eq!(catalog.resources().await.unwrap(), [resource("a: 2")]);
+        assert!(catalog.remove("stream", "orders", "api", at(3)).await.unwrap());
+        assert!(!catalog.remove("stream", "orders", "api", at(4)).await.unwrap());
+        let audit = catalog.audit(10).await.unwrap();
+        let lines: Vec<_> = audit.iter().map(|entry| (entry.at, entry.action.as_str())).collect();
+        assert_eq!(lines, [(3, "remove"), (2, "put"), (1, "put")]);
+    }
+}
