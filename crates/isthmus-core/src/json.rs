@@ -3,27 +3,28 @@
 //! The text comes from our own logs, where the door only lets valid JSON in; a walk over anything
 //! else ends early and never panics. Unvalidated bytes belong to `serde_json`.
 
+use memchr::memchr2;
 use std::borrow::Cow;
 
 /// The members of a JSON object in the order they were written; values are raw JSON.
 ///
-/// A repeated key is yielded each time.
+/// A repeated key is yielded each time. A member whose key is not text (half a surrogate pair) is
+/// passed over.
 #[derive(Debug, Clone)]
-pub struct Members<'a> {
-    text: &'a str,
-    at: usize,
-}
+pub struct Members<'a>(Walk<'a>);
+
+/// The elements of a JSON array, in order, as raw JSON.
+#[derive(Debug, Clone)]
+pub struct Elements<'a>(Walk<'a>);
 
 /// Walks `object`, the raw text of a JSON object. Anything else yields nothing.
 pub fn members(object: &str) -> Members<'_> {
-    let mut walk = Members { text: object, at: 0 };
-    walk.skip_space();
-    if walk.byte() == Some(b'{') {
-        walk.at += 1;
-    } else {
-        walk.at = object.len();
-    }
-    walk
+    Members(Walk::into(object, b'{'))
+}
+
+/// Walks `array`, the raw text of a JSON array. Anything else yields nothing.
+pub fn elements(array: &str) -> Elements<'_> {
+    Elements(Walk::into(array, b'['))
 }
 
 /// The raw value of the last member called `name`, as JSON parsers resolve repeated keys.
@@ -35,26 +36,61 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Cow<'a, str>, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.skip_space();
-        if self.byte() == Some(b',') {
-            self.at += 1;
-            self.skip_space();
+        let walk = &mut self.0;
+        loop {
+            walk.skip_comma();
+            let key_at = walk.at;
+            let key = walk.string()?;
+            walk.skip_space();
+            if walk.byte() != Some(b':') {
+                return None;
+            }
+            walk.at += 1;
+            walk.skip_space();
+            let key = if key.escaped {
+                text_of(walk.text.get(key_at..key_at + key.inner.len() + 2)?)
+            } else {
+                Some(Cow::Borrowed(key.inner))
+            };
+            let value = walk.value()?;
+            if let Some(key) = key {
+                return Some((key, value));
+            }
         }
-        let key = self.string()?;
-        let key = text_of(key)?;
-        self.skip_space();
-        if self.byte() != Some(b':') {
-            return None;
-        }
-        self.at += 1;
-        self.skip_space();
-        let start = self.at;
-        self.skip_value()?;
-        Some((key, self.text.get(start..self.at)?))
     }
 }
 
-impl<'a> Members<'a> {
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.skip_comma();
+        self.0.value()
+    }
+}
+
+/// A position in raw JSON text.
+#[derive(Debug, Clone)]
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// A string between its quotes, and whether anything in it is escaped.
+struct RawString<'a> {
+    inner: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Behind the bracket that opens `text`, or at its end when it does not open with `bracket`.
+    fn into(text: &'a str, bracket: u8) -> Self {
+        let mut walk = Self { text, at: 0 };
+        walk.skip_space();
+        walk.at = if walk.byte() == Some(bracket) { walk.at + 1 } else { text.len() };
+        walk
+    }
+
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -65,49 +101,44 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Moves past a string and returns it with its quotes.
-    fn string(&mut self) -> Option<&'a str> {
-        if self.byte() != Some(b'"') {
-            return None;
-        }
-        let start = self.at;
-        let bytes = self.text.as_bytes();
-        self.at += 1;
-        loop {
-            match bytes.get(self.at)? {
-                b'"' => {
-                    self.at += 1;
-                    return self.text.get(start..self.at);
-                }
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
-            }
+    fn skip_comma(&mut self) {
+        self.skip_space();
+        if self.byte() == Some(b',') {
+            self.at += 1;
+            self.skip_space();
         }
     }
 
-    fn skip_value(&mut self) -> Option<()> {
+    /// Moves past a string.
+    fn string(&mut self) -> Option<RawString<'a>> {
+        if self.byte() != Some(b'"') {
+            return None;
+        }
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let mut end = start;
+        let mut escaped = false;
+        loop {
+            end += memchr2(b'"', b'\\', bytes.get(end..)?)?;
+            if bytes.get(end) == Some(&b'"') {
+                break;
+            }
+            escaped = true;
+            end += 2;
+        }
+        self.at = end + 1;
+        Some(RawString { inner: self.text.get(start..end)?, escaped })
+    }
+
+    /// Moves past a value and returns it.
+    fn value(&mut self) -> Option<&'a str> {
+        let start = self.at;
         match self.byte()? {
             b'"' => {
                 self.string()?;
             }
-            b'{' | b'[' => {
-                let mut depth = 0usize;
-                loop {
-                    match self.byte()? {
-                        b'"' => {
-                            self.string()?;
-                            continue;
-                        }
-                        b'{' | b'[' => depth += 1,
-                        b'}' | b']' => depth -= 1,
-                        _ => {}
-                    }
-                    self.at += 1;
-                    if depth == 0 {
-                        break;
-                    }
-                }
-            }
+            b'{' | b'[' => self.skip_nested()?,
+            b'}' | b']' => return None,
             _ => {
                 while !matches!(
                     self.byte(),
@@ -117,7 +148,27 @@ impl<'a> Members<'a> {
                 }
             }
         }
-        Some(())
+        self.text.get(start..self.at)
+    }
+
+    /// Moves past an object or an array, however deep, without recursion.
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            match self.byte()? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
     }
 }
 
@@ -185,7 +236,15 @@ mod tests {
             ]
         );
         assert_eq!(member(r#"{"a":1,"a":2}"#, "a"), Some("2"));
+        assert_eq!(member(r#"{"\ud800":1,"a":2}"#, "a"), Some("2"));
         assert!(walk("[1]").is_empty() && walk("{}").is_empty() && walk("").is_empty());
+    }
+
+    #[test]
+    fn yields_elements_in_order() {
+        let texts: Vec<_> = elements(r#" [1 ,"a,]" , [2,3],{"b":[]},null ] "#).collect();
+        assert_eq!(texts, ["1", r#""a,]""#, "[2,3]", r#"{"b":[]}"#, "null"]);
+        assert_eq!(elements("[]").chain(elements("{}")).chain(elements("")).next(), None);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
@@ -217,12 +276,18 @@ mod tests {
                 .map(|(k, v)| (k.into_owned(), serde_json::from_str(v).expect("raw JSON")))
                 .collect();
             prop_assert_eq!(walked, value.as_object().cloned().unwrap_or_default());
+            let walked: Vec<Value> = elements(&text)
+                .map(|element| serde_json::from_str(element).expect("raw JSON"))
+                .collect();
+            prop_assert_eq!(walked, value.as_array().cloned().unwrap_or_default());
         }
 
         #[test]
         fn arbitrary_text_never_panics(text: String) {
             members(&text).for_each(drop);
             members(&format!("{{\"{text}")).for_each(drop);
+            elements(&text).for_each(drop);
+            elements(&format!("[{text}")).for_each(drop);
         }
 
         #[test]

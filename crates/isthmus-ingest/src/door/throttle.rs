@@ -4,8 +4,12 @@
 //! through. Memory is bounded: ids that stayed silent for a window are forgotten, and beyond a
 //! fixed number of ids new ones are not counted.
 
-use std::collections::HashMap;
+use super::Endpoint;
+use isthmus_amplitude::{Refusal, Throttle};
+use isthmus_core::record::IntakeEvent;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The window over which a rate is averaged (Amplitude's batch API page, read 2026-03).
@@ -14,6 +18,150 @@ pub(super) const RATE_WINDOW: Duration = Duration::from_secs(30);
 pub(super) const QUOTA_WINDOW: Duration = Duration::from_secs(86_400);
 /// Ids counted at once, about 100 bytes each.
 const IDS_MAX: usize = 500_000;
+
+/// What one project allows each of its users and devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Ceilings {
+    http_api_per_second: Option<u32>,
+    batch_per_second: Option<u32>,
+    batch_per_day: Option<u32>,
+}
+
+impl Ceilings {
+    pub(super) fn of(throttle: &isthmus_config::resource::Throttle) -> Self {
+        Self {
+            http_api_per_second: throttle.events_per_second,
+            batch_per_second: throttle.batch_events_per_second,
+            batch_per_day: throttle.batch_events_per_day,
+        }
+    }
+
+    /// Events per second and per day through `endpoint`.
+    fn at(&self, endpoint: Endpoint) -> (Option<u32>, Option<u32>) {
+        match endpoint {
+            Endpoint::Batch => (self.batch_per_second, self.batch_per_day),
+            Endpoint::HttpApi | Endpoint::Identify | Endpoint::GroupIdentify => {
+                (self.http_api_per_second, None)
+            }
+        }
+    }
+}
+
+/// A user or device of one endpoint.
+type Sender = (Endpoint, SenderKind, String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum SenderKind {
+    User,
+    Device,
+}
+
+/// The counts of one project.
+#[derive(Debug)]
+pub(super) struct Throttles {
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    rate: Windows<Sender>,
+    day: Windows<Sender>,
+}
+
+impl Default for Throttles {
+    fn default() -> Self {
+        let counts = Counts { rate: Windows::new(RATE_WINDOW), day: Windows::new(QUOTA_WINDOW) };
+        Self { counts: Mutex::new(counts) }
+    }
+}
+
+impl Throttles {
+    /// Counts `events`, or refuses all of them when one of their senders is too fast.
+    ///
+    /// A sender who was silent for a window passes with any number: a batch that alone exceeds the
+    /// ceiling could otherwise never be sent.
+    pub(super) fn admit(
+        &self,
+        ceilings: &Ceilings,
+        endpoint: Endpoint,
+        events: &[IntakeEvent<'_>],
+        now: Duration,
+    ) -> Result<(), Refusal> {
+        let (per_second, per_day) = ceilings.at(endpoint);
+        if per_second.is_none() && per_day.is_none() {
+            return Ok(());
+        }
+        let mut senders: BTreeMap<(bool, &str), u64> = BTreeMap::new();
+        for event in events {
+            for (is_user, id) in [(true, event.user_id), (false, event.device_id)] {
+                if let Some(id) = id {
+                    *senders.entry((is_user, id)).or_default() += 1;
+                }
+            }
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut throttle = Throttle {
+            eps_threshold: u64::from(per_second.unwrap_or_default()),
+            ..Throttle::default()
+        };
+        for (&(is_user, id), &added) in &senders {
+            let sender = sender(endpoint, is_user, id);
+            let over = |windows: &Windows<Sender>, ceiling: Option<u64>| {
+                let before = windows.count(&sender, now);
+                let total = before + added;
+                ceiling.filter(|&ceiling| before > 0 && total > ceiling).map(|_| total)
+            };
+            let seconds = RATE_WINDOW.as_secs();
+            let rate = over(&counts.rate, per_second.map(|rate| u64::from(rate) * seconds));
+            if let Some(total) = rate {
+                let list = if is_user {
+                    &mut throttle.throttled_users
+                } else {
+                    &mut throttle.throttled_devices
+                };
+                list.insert(id.to_owned(), total.div_ceil(seconds));
+            }
+            if let Some(total) = over(&counts.day, per_day.map(u64::from)) {
+                let list = if is_user {
+                    &mut throttle.exceeded_daily_quota_users
+                } else {
+                    &mut throttle.exceeded_daily_quota_devices
+                };
+                list.insert(id.to_owned(), total);
+            }
+        }
+        let slow = |event: &IntakeEvent<'_>| {
+            let user = event.user_id.unwrap_or_default();
+            let device = event.device_id.unwrap_or_default();
+            throttle.throttled_users.contains_key(user)
+                || throttle.throttled_devices.contains_key(device)
+                || throttle.exceeded_daily_quota_users.contains_key(user)
+                || throttle.exceeded_daily_quota_devices.contains_key(device)
+        };
+        let throttled: Vec<usize> = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| slow(event))
+            .map(|(index, _)| index)
+            .collect();
+        if !throttled.is_empty() {
+            throttle.throttled_events = throttled;
+            return Err(Refusal::Throttled(Box::new(throttle)));
+        }
+        for ((is_user, id), added) in senders {
+            counts.rate.add(sender(endpoint, is_user, id), added, now);
+            if per_day.is_some() {
+                counts.day.add(sender(endpoint, is_user, id), added, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sender(endpoint: Endpoint, is_user: bool, id: &str) -> Sender {
+    let kind = if is_user { SenderKind::User } else { SenderKind::Device };
+    (endpoint, kind, id.to_owned())
+}
 
 /// Events per id over a sliding window, approximated from two fixed ones: the present one counts
 /// whole, the one before it by the share of it that the sliding window still covers.
@@ -106,6 +254,47 @@ mod tests {
         assert_eq!(windows.count(&"ana", seconds(60)), 0);
         windows.add("bo", 1, seconds(100));
         assert_eq!(windows.counts.len(), 1);
+    }
+
+    fn events_of(user: &'static str, count: usize) -> Vec<IntakeEvent<'static>> {
+        let event = IntakeEvent {
+            event_type: "Viewed",
+            user_id: Some(user),
+            device_id: Some("device-1"),
+            ..IntakeEvent::default()
+        };
+        vec![event; count]
+    }
+
+    #[test]
+    fn a_user_above_the_rate_is_named_with_every_event_and_let_in_again_later() {
+        let throttles = Throttles::default();
+        let ceilings = Ceilings { http_api_per_second: Some(30), ..Ceilings::default() };
+        let admit = |events: &[IntakeEvent<'_>], second| {
+            throttles.admit(&ceilings, Endpoint::HttpApi, events, seconds(second))
+        };
+        for second in 0..29 {
+            assert_eq!(admit(&events_of("ana", 31), second), Ok(()));
+        }
+        let Err(Refusal::Throttled(throttle)) = admit(&events_of("ana", 31), 29) else {
+            panic!("930 events in 30 seconds are more than 30 a second");
+        };
+        assert_eq!(throttle.eps_threshold, 30);
+        assert_eq!(throttle.throttled_events.len(), 31);
+        assert_eq!(throttle.throttled_users.get("ana"), Some(&31));
+        assert_eq!(throttle.throttled_devices.get("device-1"), Some(&31));
+        assert_eq!(admit(&events_of("ana", 31), 60), Ok(()));
+    }
+
+    #[test]
+    fn without_ceilings_nothing_is_counted() {
+        let throttles = Throttles::default();
+        let events = events_of("ana", 10_000);
+        for _ in 0..10 {
+            let none = Ceilings::default();
+            assert_eq!(throttles.admit(&none, Endpoint::Batch, &events, seconds(1)), Ok(()));
+        }
+        assert!(throttles.counts.lock().unwrap().rate.counts.is_empty());
     }
 
     proptest! {

@@ -1,0 +1,343 @@
+//! The applier through its boundary: intake records in, event log and persons out.
+
+use super::*;
+use isthmus_core::Place;
+use isthmus_core::record::{IntakeEvent, Source, UserProperties};
+use isthmus_core::seam::ManualClock;
+use isthmus_log::{LogConfig, RealDisk};
+use isthmus_state::people::{IdKind, People};
+use std::fmt::Write;
+use std::path::Path;
+
+const START: i64 = 1_770_000_000_000;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    state_folder: &'static str,
+    intake: Log,
+    events: Log,
+    state: State,
+    clock: Arc<ManualClock>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_state(tempfile::tempdir().unwrap(), "state")
+    }
+
+    fn with_state(folder: tempfile::TempDir, state_folder: &'static str) -> Self {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(START)));
+        let open = |name: &str| open_log(&folder.path().join(name), clock.clone());
+        let (intake, events) = (open("intake"), open("events"));
+        let state = State::open(&folder.path().join(state_folder)).unwrap();
+        Self { folder, state_folder, intake, events, state, clock }
+    }
+
+    async fn reopen(self, state_folder: &'static str) -> Self {
+        let Self { folder, intake, events, state, .. } = self;
+        drop(state);
+        intake.close().await.unwrap();
+        events.close().await.unwrap();
+        Self::with_state(folder, state_folder)
+    }
+
+    async fn accept(&self, events: &[IntakeEvent<'_>]) {
+        self.accept_at(START, None, events).await;
+    }
+
+    async fn accept_at(&self, received_at: i64, uploaded: Option<i64>, events: &[IntakeEvent<'_>]) {
+        let batch = IntakeBatch {
+            project: "shop",
+            source: Source::HttpApi,
+            received_at,
+            client_upload_time: uploaded,
+            remote_address: None,
+            events: events.to_vec(),
+        };
+        self.intake.append(batch.encode()).await.unwrap();
+    }
+
+    fn open_applier(&self) -> Applier {
+        let (intake, events) = (self.intake.clone(), self.events.clone());
+        let config = ApplierConfig::default();
+        Applier::open(&self.state, intake, events, self.clock.clone(), config).unwrap()
+    }
+
+    async fn apply(&self) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        self.open_applier().run(stop).await.unwrap();
+    }
+
+    /// Every item of the event log, one a line.
+    fn story(&self) -> String {
+        let mut reader = self.events.reader(self.events.start()).unwrap();
+        let mut story = String::new();
+        while let Some(record) = reader.next().unwrap() {
+            for item in AppliedBatch::decode(&record.payload).unwrap().items {
+                self.tell(&mut story, &item);
+            }
+        }
+        story
+    }
+
+    fn tell(&self, story: &mut String, item: &Applied<'_>) {
+        match item {
+            Applied::Event(event) => {
+                let properties = self.resolve(event.user_properties);
+                writeln!(story, "{} {} {properties}", event.event_type, event.user).unwrap();
+            }
+            Applied::UserChange(change) => {
+                let seen = if change.first_seen { " first seen" } else { "" };
+                write!(story, "change {}{seen}", change.user).unwrap();
+                for change in &change.changes {
+                    let (from, to) = (change.from.unwrap_or("-"), change.to.unwrap_or("-"));
+                    write!(story, " {}: {from} -> {to}", change.name).unwrap();
+                }
+                story.push('\n');
+            }
+            Applied::GroupChange(change) => {
+                writeln!(story, "group {} {}", change.group_type, change.group_name).unwrap();
+            }
+            Applied::Merge(merge) => {
+                writeln!(story, "merge {} into {}", merge.anonymous, merge.into).unwrap();
+            }
+        }
+    }
+
+    fn resolve(&self, properties: UserProperties<'_>) -> String {
+        match properties {
+            UserProperties::None => "{}".to_owned(),
+            UserProperties::Inline(text) => text.to_owned(),
+            UserProperties::At(Place { offset, index }) => {
+                let payload = self.events.read_at(offset).unwrap();
+                let batch = AppliedBatch::decode(&payload).unwrap();
+                match batch.items[index as usize].user_properties() {
+                    UserProperties::Inline(text) => text.to_owned(),
+                    other => panic!("a reference leads to {other:?}"),
+                }
+            }
+        }
+    }
+
+    fn person_of(&self, kind: IdKind, id: &str) -> isthmus_state::people::Person {
+        let people = People::open(&self.state).unwrap();
+        let person = people.find("shop", kind, id).unwrap().unwrap();
+        people.get(person).unwrap().unwrap()
+    }
+}
+
+fn open_log(folder: &Path, clock: Arc<ManualClock>) -> Log {
+    Log::open(Arc::new(RealDisk::new()), folder, LogConfig::default(), clock).unwrap().0
+}
+
+fn seen(device_id: Option<&'static str>, user_id: Option<&'static str>) -> IntakeEvent<'static> {
+    IntakeEvent { event_type: "Viewed", device_id, user_id, ..IntakeEvent::default() }
+}
+
+fn identify(user_id: &'static str, operations: &'static str) -> IntakeEvent<'static> {
+    IntakeEvent {
+        event_type: "$identify",
+        user_id: Some(user_id),
+        user_properties: Some(operations),
+        ..IntakeEvent::default()
+    }
+}
+
+#[tokio::test]
+async fn follows_the_worked_identity_table() {
+    let bench = Bench::new();
+    bench
+        .accept(&[
+            seen(Some("d1"), None),
+            seen(Some("d1"), Some("ana")),
+            seen(Some("d1"), None),
+            seen(Some("d1"), Some("bo")),
+            seen(Some("d1"), None),
+            seen(Some("d2"), None),
+            seen(Some("d2"), Some("ana")),
+            seen(Some("d2"), None),
+        ])
+        .await;
+    bench.apply().await;
+    insta::assert_snapshot!(bench.story(), @r"
+    change 1 first seen
+    Viewed 1 {}
+    change 1 first seen
+    Viewed 1 {}
+    Viewed 1 {}
+    change 2 first seen
+    Viewed 2 {}
+    Viewed 2 {}
+    change 3 first seen
+    Viewed 3 {}
+    merge 3 into 1
+    Viewed 1 {}
+    Viewed 1 {}
+    ");
+}
+
+#[tokio::test]
+async fn an_event_carries_the_properties_of_its_moment() {
+    let bench = Bench::new();
+    let with_properties = IntakeEvent {
+        user_properties: Some(r#"{"city":"Lyon"}"#),
+        ..seen(Some("d1"), Some("ana"))
+    };
+    let alone = IntakeEvent {
+        user_properties: Some(r#"{"only":"here"}"#),
+        skip_user_properties_sync: true,
+        ..seen(None, Some("ana"))
+    };
+    bench
+        .accept(&[
+            identify("ana", r#"{"$set":{"plan":"pro"},"$add":{"visits":1}}"#),
+            seen(None, Some("ana")),
+            with_properties,
+            identify("ana", r#"{"$set":{"plan":"pro"},"$unset":{"city":"-"}}"#),
+            identify("ana", r#"{"$set":{"plan":"pro"}}"#),
+            seen(None, Some("ana")),
+            alone,
+            seen(None, Some("ana")),
+        ])
+        .await;
+    bench.apply().await;
+    insta::assert_snapshot!(bench.story(), @r#"
+    change 1 first seen plan: - -> "pro" visits: - -> 1
+    Viewed 1 {"plan":"pro","visits":1}
+    change 1 city: - -> "Lyon"
+    Viewed 1 {"city":"Lyon","plan":"pro","visits":1}
+    change 1 city: "Lyon" -> -
+    Viewed 1 {"plan":"pro","visits":1}
+    Viewed 1 {"only":"here"}
+    Viewed 1 {"plan":"pro","visits":1}
+    "#);
+}
+
+#[tokio::test]
+async fn what_was_anonymous_fills_the_gaps_of_the_known_person() {
+    let bench = Bench::new();
+    let anonymous = IntakeEvent {
+        user_properties: Some(r#"{"plan":"free","utm_source":"news"}"#),
+        ..seen(Some("d9"), None)
+    };
+    bench
+        .accept(&[
+            identify("ana", r#"{"plan":"pro"}"#),
+            anonymous,
+            seen(Some("d9"), Some("ana")),
+        ])
+        .await;
+    bench.apply().await;
+    let ana = bench.person_of(IdKind::User, "ana");
+    assert_eq!(ana.properties, r#"{"plan":"pro","utm_source":"news"}"#);
+    assert_eq!(bench.person_of(IdKind::Device, "d9"), ana);
+}
+
+#[tokio::test]
+async fn duplicates_are_dropped_for_seven_days_per_device() {
+    let bench = Bench::new();
+    let once = |device_id, user_id, insert_id| IntakeEvent {
+        insert_id: Some(insert_id),
+        ..seen(device_id, user_id)
+    };
+    let counted = |event_id, time| IntakeEvent {
+        event_id: Some(event_id),
+        time: Some(time),
+        ..seen(Some("d1"), None)
+    };
+    bench.accept(&[once(Some("d1"), None, "i1"), once(Some("d1"), None, "i1")]).await;
+    bench.accept(&[once(Some("d2"), None, "i1"), once(None, Some("ana"), "i1")]).await;
+    bench.accept(&[once(None, Some("ana"), "i1"), counted(7, START), counted(7, START)]).await;
+    bench.accept(&[counted(8, START), counted(7, START + 1)]).await;
+    const WEEK: i64 = 7 * 86_400_000;
+    bench.accept_at(START + WEEK - 1, None, &[once(Some("d1"), None, "i1")]).await;
+    bench.accept_at(START + WEEK, None, &[once(Some("d1"), None, "i1")]).await;
+    bench.apply().await;
+    let applier = bench.open_applier();
+    let progress = *applier.progress().borrow();
+    assert_eq!((progress.applied, progress.duplicates), (7, 4));
+}
+
+#[tokio::test]
+async fn a_wrong_client_clock_is_corrected_beyond_a_minute() {
+    let cases = [
+        (None, Some(START - 5_000), START - 5_000),
+        (Some(START - 30_000), Some(START - 40_000), START - 40_000),
+        (Some(START - 600_000), Some(START - 610_000), START - 10_000),
+        (Some(START + 600_000), Some(START + 590_000), START - 10_000),
+        (None, None, START),
+    ];
+    let bench = Bench::new();
+    for (uploaded, time, _) in cases {
+        bench.accept_at(START, uploaded, &[IntakeEvent { time, ..seen(Some("d1"), None) }]).await;
+    }
+    bench.apply().await;
+    let mut reader = bench.events.reader(0).unwrap();
+    let mut times = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        for item in AppliedBatch::decode(&record.payload).unwrap().items {
+            if let Applied::Event(event) = item {
+                times.push(event.event_time);
+            }
+        }
+    }
+    assert_eq!(times, cases.map(|(_, _, expected)| expected));
+}
+
+#[tokio::test]
+async fn group_properties_change_without_any_id() {
+    let bench = Bench::new();
+    let event = IntakeEvent {
+        event_type: "$groupidentify",
+        groups: Some(r#"{"company":"acme"}"#),
+        group_properties: Some(r#"{"$set":{"size":12}}"#),
+        ..IntakeEvent::default()
+    };
+    bench.accept(&[event.clone(), event]).await;
+    bench.apply().await;
+    assert_eq!(bench.story(), "group company acme\n");
+}
+
+#[tokio::test]
+async fn state_lost_behind_the_event_log_is_rebuilt_and_nothing_is_written_twice() {
+    let bench = Bench::new();
+    for round in 0..3 {
+        bench
+            .accept(&[
+                seen(Some("d1"), None),
+                identify("ana", r#"{"$add":{"visits":1},"$append":{"pages":"home"}}"#),
+                IntakeEvent { insert_id: Some("once"), ..seen(Some("d1"), Some("ana")) },
+            ])
+            .await;
+        if round < 2 {
+            bench.apply().await;
+        }
+    }
+    bench.apply().await;
+    let (story, end) = (bench.story(), bench.events.end());
+    let ana = bench.person_of(IdKind::User, "ana");
+
+    let bench = bench.reopen("another-state").await;
+    bench.apply().await;
+    assert_eq!(bench.events.end(), end);
+    assert_eq!(bench.story(), story);
+    assert_eq!(bench.person_of(IdKind::User, "ana"), ana);
+    bench.accept(&[IntakeEvent { insert_id: Some("once"), ..seen(Some("d1"), None) }]).await;
+    bench.apply().await;
+    assert_eq!(bench.story(), story, "the duplicate is still known after the rebuild");
+    let _ = bench.state_folder;
+}
+
+#[tokio::test]
+async fn an_event_log_that_state_did_not_write_is_refused() {
+    let bench = Bench::new();
+    bench.accept(&[seen(Some("d1"), None)]).await;
+    let range = IntakeRange { from: 0, to: bench.intake.end() };
+    let foreign = AppliedBatch { intake: range, items: Vec::new() };
+    bench.events.append(foreign.encode()).await.unwrap();
+    let (intake, events) = (bench.intake.clone(), bench.events.clone());
+    let config = ApplierConfig::default();
+    let opened = Applier::open(&bench.state, intake, events, bench.clock.clone(), config);
+    assert!(matches!(opened.err(), Some(ApplierError::Diverged { .. })));
+}

@@ -1,0 +1,269 @@
+//! The door: one call, one answer. Authenticates the project, decodes, validates, throttles,
+//! appends to the intake log, and answers once the request is on disk.
+//!
+//! It refuses a request as a whole or accepts it as a whole. A 503 is only answered when nothing
+//! was written, so that a client's retry cannot duplicate.
+
+mod body;
+mod throttle;
+
+use crate::metrics as names;
+use body::BodyError;
+use isthmus_amplitude::{EndpointRules, Form, Refusal, parse_upload, success_body};
+use isthmus_config::resource::Project;
+use isthmus_core::record::{IntakeBatch, Source};
+use isthmus_core::seam::Clock;
+use isthmus_log::{Log, LogError};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use throttle::{Ceilings, Throttles};
+
+/// One of the endpoints through which data enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `POST /2/httpapi`.
+    HttpApi,
+    /// `POST /batch`.
+    Batch,
+    /// `/identify`.
+    Identify,
+    /// `/groupidentify`.
+    GroupIdentify,
+}
+
+impl Endpoint {
+    /// The path, as Amplitude has it.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::HttpApi => "/2/httpapi",
+            Self::Batch => "/batch",
+            Self::Identify => "/identify",
+            Self::GroupIdentify => "/groupidentify",
+        }
+    }
+
+    const fn source(self) -> Source {
+        match self {
+            Self::HttpApi => Source::HttpApi,
+            Self::Batch => Source::Batch,
+            Self::Identify => Source::Identify,
+            Self::GroupIdentify => Source::GroupIdentify,
+        }
+    }
+}
+
+/// The rules of every endpoint; Amplitude's unless a deployment says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorRules {
+    pub http_api: EndpointRules,
+    pub batch: EndpointRules,
+    pub identify: EndpointRules,
+    pub group_identify: EndpointRules,
+}
+
+impl Default for DoorRules {
+    fn default() -> Self {
+        Self {
+            http_api: EndpointRules::http_api(),
+            batch: EndpointRules::batch(),
+            identify: EndpointRules::identify(),
+            group_identify: EndpointRules::group_identify(),
+        }
+    }
+}
+
+impl DoorRules {
+    /// The rules of `endpoint`.
+    pub fn of(&self, endpoint: Endpoint) -> &EndpointRules {
+        match endpoint {
+            Endpoint::HttpApi => &self.http_api,
+            Endpoint::Batch => &self.batch,
+            Endpoint::Identify => &self.identify,
+            Endpoint::GroupIdentify => &self.group_identify,
+        }
+    }
+}
+
+/// One request, read to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub endpoint: Endpoint,
+    pub content_type: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+    /// What follows `?` in the URL.
+    pub query: Option<&'a str>,
+    pub body: &'a [u8],
+    /// Where the request came from, forwarding proxies that are trusted left out.
+    pub remote: Option<IpAddr>,
+}
+
+/// What to answer. Every body is a JSON object whose `code` equals the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            status: refusal.status(),
+            body: refusal.body(),
+            retry_after: refusal.retry_after(),
+        }
+    }
+}
+
+/// A project as the door knows it.
+#[derive(Debug)]
+struct Entrance {
+    name: String,
+    id_length_min: Option<usize>,
+    ceilings: Ceilings,
+    throttles: Throttles,
+}
+
+/// The door, shared by all connections.
+#[derive(Debug)]
+pub struct Door {
+    intake: Log,
+    clock: Arc<dyn Clock>,
+    rules: DoorRules,
+    entrances: RwLock<HashMap<String, Arc<Entrance>>>,
+}
+
+impl Door {
+    /// A door that appends to `intake`; nobody is let in before [`Self::set_projects`].
+    pub fn new(intake: Log, clock: Arc<dyn Clock>, rules: DoorRules) -> Self {
+        Self { intake, clock, rules, entrances: RwLock::default() }
+    }
+
+    /// The rules of every endpoint.
+    pub fn rules(&self) -> &DoorRules {
+        &self.rules
+    }
+
+    /// Lets in the keys of `projects`, and no others, from now on.
+    pub fn set_projects(&self, projects: &[Project]) {
+        let entrances = projects
+            .iter()
+            .map(|project| {
+                let entrance = Entrance {
+                    name: project.name.clone(),
+                    id_length_min: Some(project.id_length_min),
+                    ceilings: Ceilings::of(&project.throttle),
+                    throttles: Throttles::default(),
+                };
+                (project.api_key.clone(), Arc::new(entrance))
+            })
+            .collect();
+        *self.entrances.write().unwrap_or_else(PoisonError::into_inner) = entrances;
+    }
+
+    /// Answers `call`. The 200 means that the request is on disk.
+    pub async fn answer(&self, call: Call<'_>) -> Answer {
+        let started = self.clock.monotonic();
+        let answer = match self.accept(&call).await {
+            Ok(body) => Answer { status: 200, body, retry_after: None },
+            Err(refusal) => refusal.into(),
+        };
+        let endpoint = call.endpoint.path();
+        let took = self.clock.monotonic().saturating_sub(started);
+        metrics::counter!(names::REQUESTS, "endpoint" => endpoint, "status" => label(answer.status))
+            .increment(1);
+        metrics::histogram!(names::ANSWER_SECONDS, "endpoint" => endpoint)
+            .record(took.as_secs_f64());
+        answer
+    }
+
+    async fn accept(&self, call: &Call<'_>) -> Result<String, Refusal> {
+        let (record, count, size) = self.decode(call)?;
+        let received_at = self.clock.now();
+        let endpoint = call.endpoint.path();
+        if count > 0 {
+            self.intake.append(record).await.map_err(|error| refused_by_log(&error))?;
+        }
+        metrics::counter!(names::EVENTS_ACCEPTED, "endpoint" => endpoint).increment(count as u64);
+        metrics::counter!(names::BODY_BYTES, "endpoint" => endpoint).increment(size as u64);
+        Ok(success_body(count, size, received_at))
+    }
+
+    /// The record for the intake log, how many events it holds, and the body's size in bytes.
+    fn decode(&self, call: &Call<'_>) -> Result<(Vec<u8>, usize, usize), Refusal> {
+        let rules = self.rules.of(call.endpoint);
+        let body = body::plain(call.body, call.content_encoding, rules.body_max.as_usize())
+            .map_err(|error| match error {
+                BodyError::TooLarge => Refusal::TooLarge,
+                BodyError::Corrupt => Refusal::InvalidJson,
+            })?;
+        let form;
+        let upload = match call.endpoint {
+            Endpoint::HttpApi | Endpoint::Batch => parse_upload(&body)?,
+            Endpoint::Identify | Endpoint::GroupIdentify => {
+                form = Form::parse(call.content_type, call.query, &body)?;
+                form.upload(rules)?
+            }
+        };
+        upload.check_count(rules)?;
+        let entrance = self.entrance(upload.api_key())?;
+        let checked = match entrance.id_length_min {
+            Some(id_length_min) if id_length_min != rules.id_length_min => {
+                upload.check(&EndpointRules { id_length_min, ..rules.clone() })?
+            }
+            _ => upload.check(rules)?,
+        };
+        let events: Vec<_> = checked.events().collect();
+        entrance.throttles.admit(
+            &entrance.ceilings,
+            call.endpoint,
+            &events,
+            self.clock.monotonic(),
+        )?;
+        let remote = call.remote.map(|address| address.to_string());
+        let count = events.len();
+        let batch = IntakeBatch {
+            project: &entrance.name,
+            source: call.endpoint.source(),
+            received_at: self.clock.now().as_millis(),
+            client_upload_time: checked.client_upload_time(),
+            remote_address: remote.as_deref(),
+            events,
+        };
+        Ok((batch.encode(), count, body.len()))
+    }
+
+    fn entrance(&self, api_key: &str) -> Result<Arc<Entrance>, Refusal> {
+        let entrances = self.entrances.read().unwrap_or_else(PoisonError::into_inner);
+        entrances.get(api_key).cloned().ok_or_else(|| Refusal::invalid_api_key(api_key))
+    }
+}
+
+/// What a client is told when the log does not take its request.
+fn refused_by_log(error: &LogError) -> Refusal {
+    match error {
+        LogError::TooLarge { .. } => Refusal::TooLarge,
+        LogError::Full { .. } | LogError::Busy { .. } | LogError::Closed => {
+            tracing::warn!(%error, "request refused at the door");
+            Refusal::Unavailable
+        }
+        _ => {
+            tracing::error!(%error, "request may or may not be on disk");
+            Refusal::OutcomeUnknown
+        }
+    }
+}
+
+/// The statuses the door answers, as a closed set of labels.
+fn label(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        400 => "400",
+        413 => "413",
+        429 => "429",
+        503 => "503",
+        _ => "500",
+    }
+}

@@ -1,0 +1,188 @@
+//! Amplitude's ingest endpoints over HTTP: reads the request within bounds, asks the door, and
+//! answers with the headers that browsers need.
+
+use crate::listener::Peer;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{any, get};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use isthmus_core::seam::Clock;
+use isthmus_ingest::door::{Answer, Call, Door, Endpoint};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body that is too large is still read this far beyond the limit, because a client that is cut
+/// off while sending sees a broken connection instead of the 413, and drops its batch.
+const DRAINED_BEYOND_LIMIT: usize = 64 << 20;
+
+/// What SDKs fetch at start when pointed here: diagnostics off (`amplitude-ingest.md` section 15).
+const REMOTE_CONFIG: &str =
+    r#"{"configs":{"diagnostics":{"browserSDK":{"enabled":false,"sampleRate":0}}}}"#;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    pub(crate) door: Arc<Door>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// How many proxies in front of us append to `X-Forwarded-For`; zero trusts none.
+    pub(crate) trusted_hops: usize,
+}
+
+/// The routes of `ingest`.
+pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
+    let endpoints =
+        [Endpoint::HttpApi, Endpoint::Batch, Endpoint::Identify, Endpoint::GroupIdentify];
+    let mut router = Router::new().route("/config/{key}", get(remote_config));
+    for endpoint in endpoints {
+        let handler = move |State(ingest): State<Arc<Ingest>>, request: Request<Body>| async move {
+            handle(&ingest, endpoint, request).await
+        };
+        router = router.route(endpoint.path(), any(handler));
+    }
+    router.with_state(ingest)
+}
+
+async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> Response {
+    let identifies = matches!(endpoint, Endpoint::Identify | Endpoint::GroupIdentify);
+    match *request.method() {
+        Method::OPTIONS => return preflight(request.headers()),
+        Method::POST => {}
+        Method::GET if identifies => {}
+        _ => return refuse(405, "Method not allowed"),
+    }
+    let (head, body) = request.into_parts();
+    let limit = ingest.door.rules().of(endpoint).body_max.as_usize();
+    let body = tokio::select! {
+        body = read(body, limit) => body,
+        () = ingest.clock.sleep(BODY_TIMEOUT) => return refuse(408, "Request timeout"),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(ReadError::TooLarge) => return refuse(413, "Payload too large"),
+        Err(ReadError::Broken) => return refuse(400, "Request body ended early"),
+    };
+    let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip());
+    let answer = ingest
+        .door
+        .answer(Call {
+            endpoint,
+            content_type: text(header::CONTENT_TYPE),
+            content_encoding: text(header::CONTENT_ENCODING),
+            query: head.uri.query(),
+            body: &body,
+            remote: client(&head.headers, peer, ingest.trusted_hops),
+        })
+        .await;
+    respond(answer)
+}
+
+/// Why a body was not read.
+enum ReadError {
+    TooLarge,
+    Broken,
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, ReadError> {
+    let mut stream = body.into_data_stream();
+    let (mut whole, mut length) = (BytesMut::new(), 0usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| ReadError::Broken)?;
+        length += chunk.len();
+        if length <= limit {
+            whole.extend_from_slice(&chunk);
+        } else if length - limit > DRAINED_BEYOND_LIMIT {
+            break;
+        } else {
+            whole = BytesMut::new();
+        }
+    }
+    if length > limit { Err(ReadError::TooLarge) } else { Ok(whole.freeze()) }
+}
+
+/// The client's address: the peer, or what the outermost trusted proxy saw.
+fn client(headers: &HeaderMap, peer: Option<IpAddr>, trusted_hops: usize) -> Option<IpAddr> {
+    let forwarded = headers.get_all("x-forwarded-for");
+    let hops: Vec<&str> = forwarded
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let seen = trusted_hops.checked_sub(1).and_then(|hop| hops.iter().rev().nth(hop));
+    seen.and_then(|address| address.parse().ok()).or(peer)
+}
+
+async fn remote_config(Path(_key): Path<String>) -> Response {
+    with_cors(StatusCode::OK, Body::from(REMOTE_CONFIG))
+}
+
+fn respond(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = with_cors(status, Body::from(answer.body));
+    if let Some(wait) = answer.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    }
+    response
+}
+
+/// An answer of ours in the documented form.
+pub(crate) fn refuse(status: u16, error: &str) -> Response {
+    let body = format!(r#"{{"code":{status},"error":"{error}"}}"#);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    with_cors(status, Body::from(body))
+}
+
+/// Browsers hide any answer without the allow-origin header, error bodies included.
+fn with_cors(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// Answers a browser that asks whether it may (`amplitude-ingest.md` 2.3).
+fn preflight(asked: &HeaderMap) -> Response {
+    const USUAL: HeaderValue = HeaderValue::from_static(
+        "content-type, content-encoding, accept, cross-origin-resource-policy",
+    );
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, OPTIONS"),
+    );
+    let wanted = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(USUAL));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_who_the_outermost_trusted_proxy_saw() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 1.1.1.1"));
+        headers.append("x-forwarded-for", HeaderValue::from_static("2.2.2.2"));
+        let peer: Option<IpAddr> = Some([127, 0, 0, 1].into());
+        let seen = |hops| client(&headers, peer, hops).map(|address| address.to_string());
+        assert_eq!(seen(0).as_deref(), Some("127.0.0.1"));
+        assert_eq!(seen(1).as_deref(), Some("2.2.2.2"));
+        assert_eq!(seen(2).as_deref(), Some("1.1.1.1"));
+        assert_eq!(seen(9).as_deref(), Some("127.0.0.1"));
+    }
+}

@@ -1,0 +1,80 @@
+//! What the control API answers, as both sides read it.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /control/v1/streams`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamsReport {
+    pub streams: Vec<StreamReport>,
+    pub destinations: Vec<DestinationReport>,
+}
+
+/// One stream: accepted = delivered + rejected + discarded + pending, at any moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamReport {
+    pub name: String,
+    pub project: String,
+    pub destination: String,
+    /// `running`, `disabled` or `paused`.
+    pub state: String,
+    pub accepted: u64,
+    pub delivered: u64,
+    pub rejected: u64,
+    pub discarded: u64,
+    pub pending: u64,
+    /// Deliveries that were sent again after a refusal that may pass.
+    pub retries: u64,
+    /// Deliveries that were sent again after no answer: possible duplicates.
+    pub possible_duplicates: u64,
+    pub requests: u64,
+    /// Objects in the vendor's requests.
+    pub objects: u64,
+    /// Objects that joining several changes of a user made unnecessary.
+    pub objects_saved: u64,
+    /// From the event's acceptance to the vendor's acknowledgement, lately.
+    pub latency_seconds: Quantiles,
+    /// Counts of what was changed or noted on the way, by name.
+    #[serde(default)]
+    pub warnings: std::collections::BTreeMap<String, u64>,
+}
+
+/// Quantiles in seconds; absent until something was measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+/// One destination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DestinationReport {
+    pub name: String,
+    /// Why it is paused, if it is.
+    pub paused: Option<String>,
+    pub requests_in_flight: u64,
+}
+
+/// `GET /control/v1/streams/{name}/dead-letters`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLettersReport {
+    pub dead_letters: Vec<DeadLetterReport>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+/// One object that the vendor refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetterReport {
+    /// Place in the event log and part, `OFFSET-INDEX-PART`.
+    pub id: String,
+    /// Event name, or kind of update.
+    pub name: String,
+    pub reason: String,
+    /// The object as it was encoded for the vendor.
+    pub payload: String,
+    /// ISO 8601.
+    pub rejected_at: String,
+    /// ISO 8601.
+    pub accepted_at: String,
+}

@@ -1,0 +1,31 @@
+//! The product's own numbers: the real binary, a load generator on the same machine, the limit of
+//! the same disk in the same run.
+//!
+//! `cargo xtask bench ingest` and `cargo xtask bench latency` run this. It takes no part in
+//! `cargo test`, where a benchmark is only started to see that it starts.
+
+mod disk;
+mod histogram;
+mod ingest;
+mod latency;
+mod load;
+mod process;
+
+use anyhow::bail;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let smoke = std::env::args().any(|argument| argument == "--test");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.first().map(String::as_str) {
+            Some("ingest") => ingest::run(smoke).await,
+            Some("latency") => latency::run(smoke).await,
+            None => {
+                ingest::run(smoke).await?;
+                latency::run(smoke).await
+            }
+            Some(other) => bail!("no benchmark is called {other}; there are ingest and latency"),
+        }
+    })
+}

@@ -1,0 +1,92 @@
+//! A client of the running server's control API, for the commands that ask it.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use isthmus_core::seam::{Http, Method, Request};
+use isthmus_server::system::{SystemClock, SystemHttp};
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which server to ask, and how to be let in.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Address of the running server; found in the data folder unless given.
+    #[arg(long, env = "ISTHMUS_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// Control token; read from the data folder unless given.
+    #[arg(long, env = "ISTHMUS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Data folder of the server on this machine.
+    #[arg(long, default_value = isthmus_server::DATA_DIR, value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+/// A control API that answers.
+pub(crate) struct Client {
+    http: SystemHttp,
+    url: String,
+    headers: HeaderMap,
+}
+
+impl Client {
+    /// A client of the server that `target` names.
+    pub(crate) fn new(target: &Target) -> anyhow::Result<Self> {
+        let folder = &target.data_dir;
+        let url = match &target.server {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => isthmus_server::address_of(folder).with_context(|| {
+                format!("no server has run on {}; name one with --server", folder.display())
+            })?,
+        };
+        let token = match &target.token {
+            Some(token) => token.clone(),
+            None => isthmus_server::token_of(folder).with_context(|| {
+                format!("no control token in {}; give one with --token", folder.display())
+            })?,
+        };
+        Self::with(&url, &token)
+    }
+
+    /// A client of the server at `url`.
+    pub(crate) fn with(url: &str, token: &str) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .context("the control token has characters that no header can hold")?;
+        headers.insert(AUTHORIZATION, bearer);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let http = SystemHttp::new(Arc::new(SystemClock::new()))?;
+        Ok(Self { http, url: url.to_owned(), headers })
+    }
+
+    /// Asks for `path` and reads the JSON that comes back.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.call(Method::Get, path, Bytes::new()).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<T> {
+        let url = format!("{}{path}", self.url);
+        let headers = self.headers.clone();
+        let request = Request { method, url: url.clone(), headers, body, timeout: TIMEOUT };
+        let reply = self
+            .http
+            .send(request)
+            .await
+            .with_context(|| format!("{} cannot be reached; is the server running?", self.url))?;
+        if !reply.is_success() {
+            bail!("{url} answered {}: {}", reply.status, reply.excerpt());
+        }
+        serde_json::from_slice(&reply.body).with_context(|| format!("{url} answered no JSON"))
+    }
+}

@@ -1,0 +1,8 @@
+//! One file per command.
+
+pub(crate) mod check;
+pub(crate) mod dead_letters;
+pub(crate) mod demo;
+pub(crate) mod sandbox;
+pub(crate) mod serve;
+pub(crate) mod streams;

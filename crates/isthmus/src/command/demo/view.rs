@@ -1,0 +1,93 @@
+//! What the demo shows: live numbers, then users as Braze sees them.
+
+use crate::client::Client;
+use crate::out;
+use anyhow::Context;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use indicatif::{ProgressBar, ProgressStyle};
+use isthmus_core::seam::{Http, Method, Request};
+use isthmus_server::report::StreamsReport;
+use isthmus_server::system::{SystemClock, SystemHttp};
+use isthmus_testkit::shop::Shop;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Users shown at the end.
+const SHOWN: usize = 3;
+/// Shoppers looked through for users who signed up.
+const LOOKED_THROUGH: usize = 40;
+
+/// The line of live numbers.
+pub(super) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(super) fn new(events: usize) -> Self {
+        let bar = ProgressBar::new(events as u64);
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} events  {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    pub(super) fn show(&self, accepted: usize, report: &StreamsReport) {
+        let sum = |of: fn(&isthmus_server::report::StreamReport) -> u64| -> u64 {
+            report.streams.iter().map(of).sum()
+        };
+        self.bar.set_position(accepted as u64);
+        self.bar.set_message(format!(
+            "delivered {}  pending {}  requests {}  objects saved {}",
+            sum(|stream| stream.delivered),
+            sum(|stream| stream.pending),
+            sum(|stream| stream.requests),
+            sum(|stream| stream.objects_saved),
+        ));
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish();
+    }
+}
+
+/// Prints some users with what Braze exports of them.
+pub(super) async fn show_users(sandbox: &str, clock: Arc<SystemClock>) -> anyhow::Result<()> {
+    let ids: Vec<String> = (0..LOOKED_THROUGH).map(Shop::user_id).collect();
+    let fields = [
+        "external_id", "email", "first_name", "custom_attributes", "custom_events",
+    ];
+    let body = json!({ "external_ids": ids, "fields_to_export": fields }).to_string();
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer demo-rest-key"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let request = Request {
+        method: Method::Post,
+        url: format!("{sandbox}/users/export/ids"),
+        headers,
+        body: body.into(),
+        timeout: Duration::from_secs(10),
+    };
+    let reply = SystemHttp::new(clock)?.send(request).await.context("sandbox does not answer")?;
+    let export: Value = serde_json::from_slice(&reply.body).context("sandbox answered no JSON")?;
+    let users = export.get("users").and_then(Value::as_array).cloned().unwrap_or_default();
+    out::line("");
+    out::line(format!("{SHOWN} users as Braze sees them (POST /users/export/ids):"));
+    for user in users.iter().take(SHOWN) {
+        out::line("");
+        out::line(serde_json::to_string_pretty(user)?);
+    }
+    if users.is_empty() {
+        anyhow::bail!("Braze holds no users after the traffic; {}", reply.excerpt());
+    }
+    Ok(())
+}
+
+/// Prints the table of streams.
+pub(super) async fn show_totals(client: &Client) -> anyhow::Result<()> {
+    let report: StreamsReport = client.get("/control/v1/streams").await?;
+    out::line("");
+    crate::command::streams::print(&report);
+    Ok(())
+}

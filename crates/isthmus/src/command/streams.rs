@@ -1,0 +1,64 @@
+//! `isthmus streams`: what a running server's streams have done.
+
+use crate::client::{Client, Target};
+use crate::out;
+use clap::Args;
+use isthmus_server::report::{StreamReport, StreamsReport};
+
+/// Options of `isthmus streams`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: Target,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let client = Client::new(&arguments.target)?;
+    if arguments.json {
+        let report: serde_json::Value = client.get("/control/v1/streams").await?;
+        out::line(serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    print(&client.get("/control/v1/streams").await?);
+    Ok(())
+}
+
+/// Prints the table of streams, and what is paused.
+pub(super) fn print(report: &StreamsReport) {
+    if report.streams.is_empty() {
+        out::line("no streams; give resources to `serve`, or put one at /control/v1/resources");
+        return;
+    }
+    let header = [
+        "stream", "to", "state", "accepted", "delivered", "pending", "rejected", "discarded",
+        "requests", "p50", "p99",
+    ];
+    let rows: Vec<_> = report.streams.iter().map(row).collect();
+    out::table(header, &rows);
+    for destination in report.destinations.iter().filter(|each| each.paused.is_some()) {
+        let reason = destination.paused.as_deref().unwrap_or_default();
+        out::line(format!("destination {} is paused: {reason}", destination.name));
+    }
+}
+
+fn row(stream: &StreamReport) -> [String; 11] {
+    let millis = |seconds: Option<f64>| {
+        seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.0} ms", seconds * 1e3))
+    };
+    [
+        stream.name.clone(),
+        stream.destination.clone(),
+        stream.state.clone(),
+        stream.accepted.to_string(),
+        stream.delivered.to_string(),
+        stream.pending.to_string(),
+        stream.rejected.to_string(),
+        stream.discarded.to_string(),
+        stream.requests.to_string(),
+        millis(stream.latency_seconds.p50),
+        millis(stream.latency_seconds.p99),
+    ]
+}
