@@ -201,13 +201,12 @@ impl Door {
             })?;
         let form;
         let upload = match call.endpoint {
-            Endpoint::HttpApi | Endpoint::Batch => parse_upload(&body)?,
+            Endpoint::HttpApi | Endpoint::Batch => parse_upload(&body, rules)?,
             Endpoint::Identify | Endpoint::GroupIdentify => {
                 form = Form::parse(call.content_type, call.query, &body)?;
                 form.upload(rules)?
             }
         };
-        upload.check_count(rules)?;
         let entrance = self.entrance(upload.api_key())?;
         let checked = match entrance.id_length_min {
             Some(id_length_min) if id_length_min != rules.id_length_min => {

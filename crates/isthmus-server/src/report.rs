@@ -78,3 +78,61 @@ pub struct DeadLetterReport {
     /// ISO 8601.
     pub accepted_at: String,
 }
+
+/// `GET /control/v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    pub version: String,
+    /// Bytes of the logs that were accepted but not yet read by the applier and every stream.
+    pub lag_bytes: u64,
+    pub events_applied: u64,
+    pub duplicates: u64,
+    pub intake: LogReport,
+    pub events: LogReport,
+}
+
+/// One log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Offset of the first record kept.
+    pub start: u64,
+    /// Offset after the last record on disk.
+    pub end: u64,
+    pub bytes_on_disk: u64,
+}
+
+/// `POST /control/v1/destinations/{name}/probe`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// Whether the destination would take a request.
+    pub ready: bool,
+    /// What is wrong, if something is.
+    pub reason: Option<String>,
+}
+
+/// `GET /control/v1/resources`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcesReport {
+    pub resources: Vec<ResourceReport>,
+}
+
+/// One resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceReport {
+    pub kind: String,
+    pub name: String,
+    /// The file it came from, or `control API`.
+    pub origin: String,
+}
+
+/// Why a control request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReport {
+    pub error: String,
+}
+
+/// Every problem of a configuration that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problems {
+    pub problems: Vec<String>,
+}
