@@ -98,7 +98,9 @@ pub(crate) fn event<'a>(
     if element.event_type == GROUP_IDENTIFY {
         return Ok(element);
     }
+    // Documented as ignored, so it cannot be wrong either.
     element.group_properties = None;
+    element.invalid.remove(Field::GroupProperties);
     if element.event_type != IDENTIFY
         && let Some(properties) = revenue.into_properties(element.event_properties.as_deref())
     {

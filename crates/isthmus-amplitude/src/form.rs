@@ -85,3 +85,6 @@ impl<'a> Form<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,43 @@ impl Kept {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_five_types_and_ten_names() {
+        for (sent, kept) in [
+            (r#"{"team":"red"}"#, Some(r#"{"team":"red"}"#)),
+            (r#"{ "team" : [ "red", "blue" ] }"#, Some(r#"{ "team" : [ "red", "blue" ] }"#)),
+            ("{}", None),
+            (r#"{"team":[]}"#, None),
+            (r#"{"team":"  "}"#, None),
+            (
+                r#"{"team":{"a":"b"},"company":7,"vip":true}"#,
+                Some(r#"{"company":"7","vip":"true"}"#),
+            ),
+            (r#"{"team":["red",null,["x"],3]}"#, Some(r#"{"team":["red","3"]}"#)),
+            (
+                r#"{"a":"1","b":"1","c":"1","d":"1","e":"1","f":"1"}"#,
+                Some(r#"{"a":"1","b":"1","c":"1","d":"1","e":"1"}"#),
+            ),
+            (
+                r#"{"t":["1","2","3","4","5","6","7","8","9","10","11"]}"#,
+                Some(r#"{"t":["1","2","3","4","5","6","7","8","9","10"]}"#),
+            ),
+            (
+                r#"{"a":["1","2","3","4","5","6"],"b":["1","2","3","4","5","6"],"c":"1"}"#,
+                Some(r#"{"a":["1","2","3","4","5","6"],"b":["1","2","3","4"]}"#),
+            ),
+        ] {
+            assert_eq!(limited(Cow::Borrowed(sent)).as_deref(), kept, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_single_group_is_escaped() {
+        assert_eq!(single("a\"b", "c\n"), r#"{"a\"b":"c\n"}"#);
+    }
+}

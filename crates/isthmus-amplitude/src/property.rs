@@ -16,12 +16,20 @@ const VALUELESS: [&str; 2] = ["$unset", "$clearAll"];
 
 /// The text of `value`, rewritten if it must be. Its nesting must not be in excess.
 pub(crate) fn clean<'a>(value: &Value<'a>) -> Cow<'a, str> {
-    if value.found.unclean { Cow::Owned(rewritten(value.raw, false)) } else { Cow::Borrowed(value.raw) }
+    if value.found.unclean {
+        Cow::Owned(rewritten(value.raw, false))
+    } else {
+        Cow::Borrowed(value.raw)
+    }
 }
 
 /// Like [`clean`], for an object that may hold user-property operations.
 pub(crate) fn clean_operations<'a>(value: &Value<'a>) -> Cow<'a, str> {
-    if value.found.unclean { Cow::Owned(rewritten(value.raw, true)) } else { Cow::Borrowed(value.raw) }
+    if value.found.unclean {
+        Cow::Owned(rewritten(value.raw, true))
+    } else {
+        Cow::Borrowed(value.raw)
+    }
 }
 
 /// Whether `raw`, an object, has no member.
@@ -128,3 +136,6 @@ impl Value<'_> {
         self.kind == Kind::Object && !self.found.excess
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,7 +188,8 @@ impl EventProblems {
     /// Indexes of all events with a problem, ascending, each once.
     pub fn indexes(&self) -> Vec<usize> {
         let maps = [&self.missing, &self.invalid, &self.id_lengths];
-        let mut all: Vec<usize> = maps.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
+        let mut all: Vec<usize> =
+            maps.into_iter().flat_map(BTreeMap::values).flatten().copied().collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -231,11 +232,7 @@ impl Throttle {
     /// The whole request of `event_count` events must wait, because the project sends more than
     /// `eps_threshold` events per second.
     pub fn whole_request(eps_threshold: u64, event_count: usize) -> Self {
-        Self {
-            eps_threshold,
-            throttled_events: (0..event_count).collect(),
-            ..Self::default()
-        }
+        Self { eps_threshold, throttled_events: (0..event_count).collect(), ..Self::default() }
     }
 }
 
@@ -256,4 +253,68 @@ pub fn success_body(
 
 fn written(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("these maps have text keys and grow in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    fn answer(refusal: &Refusal) -> String {
+        let body = refusal.body();
+        let read: serde_json::Value = serde_json::from_str(&body).expect("an object");
+        assert_eq!(read["code"], refusal.status());
+        body
+    }
+
+    #[test]
+    fn refusals_answer_as_documented() {
+        assert_snapshot!(answer(&Refusal::InvalidPath), @r#"{"code":400,"error":"Invalid request path"}"#);
+        assert_snapshot!(answer(&Refusal::MissingBody), @r#"{"code":400,"error":"Missing request body"}"#);
+        assert_snapshot!(answer(&Refusal::InvalidJson), @r#"{"code":400,"error":"Invalid JSON request body"}"#);
+        assert_snapshot!(answer(&Refusal::MissingField("events")), @r#"{"code":400,"error":"Request missing required field","missing_field":"events"}"#);
+        assert_snapshot!(answer(&Refusal::MissingIdentification), @r#"{"code":400,"error":"missing_event"}"#);
+        assert_snapshot!(answer(&Refusal::invalid_api_key("a\"b")), @r#"{"code":400,"error":"Invalid API key: a\"b"}"#);
+        assert_snapshot!(answer(&Refusal::TooLarge), @r#"{"code":413,"error":"Payload too large"}"#);
+        assert_snapshot!(answer(&Refusal::OutcomeUnknown), @r#"{"code":500,"error":"Internal server error"}"#);
+        assert_snapshot!(answer(&Refusal::Unavailable), @r#"{"code":503,"error":"Service unavailable"}"#);
+    }
+
+    #[test]
+    fn throttled_requests_name_every_event_that_must_wait() {
+        let throttle = Throttle {
+            eps_threshold: 30,
+            throttled_devices: [("device-1".to_owned(), 44)].into(),
+            throttled_events: vec![0, 1, 5],
+            ..Throttle::default()
+        };
+        let refusal = Refusal::Throttled(Box::new(throttle.clone()));
+        assert_eq!(refusal.retry_after(), Some(Duration::from_secs(30)));
+        assert_snapshot!(answer(&refusal), @r#"{"code":429,"error":"Too many requests for some devices and users","eps_threshold":30,"throttled_devices":{"device-1":44},"throttled_users":{},"throttled_events":[0,1,5]}"#);
+        let whole = Throttle::whole_request(50_000, 3);
+        assert_eq!(whole.throttled_events, [0, 1, 2]);
+        let silenced = Silenced {
+            silenced_devices: vec!["device-1".to_owned()],
+            silenced_events: vec![2],
+            throttle: Throttle {
+                exceeded_daily_quota_devices: [("d".to_owned(), 9)].into(),
+                ..throttle
+            },
+        };
+        assert_snapshot!(answer(&Refusal::Silenced(Box::new(silenced))), @r#"{"code":400,"error":"Events silenced for device_id","silenced_devices":["device-1"],"silenced_events":[2],"eps_threshold":30,"throttled_devices":{"device-1":44},"throttled_users":{},"exceeded_daily_quota_devices":{"d":9},"throttled_events":[0,1,5]}"#);
+    }
+
+    #[test]
+    fn an_unknown_key_is_echoed_up_to_a_limit() {
+        let refusal = Refusal::invalid_api_key(&"k".repeat(100_000));
+        assert!(refusal.body().len() < 1_200);
+    }
+
+    #[test]
+    fn success_counts_events_and_bytes() {
+        assert_snapshot!(
+            success_body(3, 1_422, Timestamp::from_millis(1_777_713_331_260)),
+            @r#"{"code":200,"events_ingested":3,"payload_size_bytes":1422,"server_upload_time":1777713331260}"#
+        );
+    }
 }

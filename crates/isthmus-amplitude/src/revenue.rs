@@ -9,7 +9,14 @@ use std::borrow::Cow;
 
 /// Top-level fields of a revenue event, in the order they are copied, each with its property.
 pub(crate) const PROPERTIES: [&str; 8] = [
-    "$revenue", "$price", "$quantity", "$productId", "$revenueType", "$currency", "$receipt", "$receiptSig",
+    "$revenue",
+    "$price",
+    "$quantity",
+    "$productId",
+    "$revenueType",
+    "$currency",
+    "$receipt",
+    "$receiptSig",
 ];
 
 /// Raw values of the revenue fields of one event, in the order of [`PROPERTIES`].
@@ -72,4 +79,53 @@ fn total(price: &str, quantity: &str) -> Option<String> {
     }
     let total = price.parse::<f64>().ok()? * quantity.parse::<f64>().ok()?;
     total.is_finite().then(|| total.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(fields: &[(usize, &'static str)], properties: Option<&str>) -> Option<String> {
+        let mut revenue = Revenue::default();
+        for (place, raw) in fields {
+            revenue.set(*place, Some(Cow::Borrowed(raw)));
+        }
+        revenue.into_properties(properties)
+    }
+
+    #[test]
+    fn top_level_revenue_becomes_properties() {
+        const REVENUE: usize = 0;
+        const PRICE: usize = 1;
+        const QUANTITY: usize = 2;
+        const PRODUCT: usize = 3;
+        for (fields, properties, expected) in [
+            (&[(REVENUE, "12.5")][..], None, Some(r#"{"$revenue":12.5}"#)),
+            (
+                &[(REVENUE, "9"), (PRODUCT, r#""p1""#)],
+                Some(r#"{"a":1}"#),
+                Some(r#"{"$revenue":9,"$productId":"p1","a":1}"#),
+            ),
+            (
+                &[(PRICE, "2.5"), (QUANTITY, "5")],
+                Some("{}"),
+                Some(r#"{"$price":2.5,"$quantity":5}"#),
+            ),
+            (
+                &[(REVENUE, "99"), (PRICE, "2.5"), (QUANTITY, "5")],
+                Some(" { } "),
+                Some(r#"{"$revenue":12.5,"$price":2.5,"$quantity":5 } "#),
+            ),
+            (
+                &[(REVENUE, "99"), (PRICE, "-9007199254740993"), (QUANTITY, "2")],
+                None,
+                Some(r#"{"$revenue":-18014398509481986,"$price":-9007199254740993,"$quantity":2}"#),
+            ),
+            (&[(PRICE, "3")], Some(r#"{"$price":4}"#), None),
+            (&[(QUANTITY, "3"), (PRODUCT, r#""p1""#)], Some("{}"), None),
+            (&[], Some(r#"{"$revenue":1}"#), None),
+        ] {
+            assert_eq!(with(fields, properties).as_deref(), expected);
+        }
+    }
 }

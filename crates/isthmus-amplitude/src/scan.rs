@@ -34,7 +34,9 @@ pub(crate) enum Kind {
     Flag(bool),
     Number,
     /// Whether anything is escaped.
-    Text { escaped: bool },
+    Text {
+        escaped: bool,
+    },
     Object,
     Array,
 }
@@ -141,7 +143,10 @@ impl<'a> Scanner<'a> {
 
     /// Inside an object, moves to the value of the next member and returns its key; `None` after
     /// moving past the end. `first` must be true at first and left alone afterwards.
-    pub(crate) fn next_member(&mut self, first: &mut bool) -> Result<Option<Quoted<'a>>, Malformed> {
+    pub(crate) fn next_member(
+        &mut self,
+        first: &mut bool,
+    ) -> Result<Option<Quoted<'a>>, Malformed> {
         if !self.next_item(first, b'}')? {
             return Ok(None);
         }
@@ -228,7 +233,8 @@ impl<'a> Scanner<'a> {
                 }
                 _ => {
                     let null = self.scalar(&mut found)? == Kind::Null;
-                    found.unclean |= null && self.frames.last().is_some_and(|&frame| frame != ARRAY);
+                    found.unclean |=
+                        null && self.frames.last().is_some_and(|&frame| frame != ARRAY);
                 }
             }
             loop {
@@ -398,7 +404,8 @@ impl Escape {
         if is_high && bytes.get(end..end + 2) == Some(br"\u") {
             let low = hex(bytes, end + 2)?;
             if (0xDC00..0xE000).contains(&low) {
-                let character = char::from_u32(0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00))?;
+                let character =
+                    char::from_u32(0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00))?;
                 return Some(Self { character, end: end + 6, torn: false });
             }
         }
@@ -434,3 +441,6 @@ fn unescaped(inner: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -164,7 +164,9 @@ impl<'a> Envelope<'a> {
                 }
                 "api_key" => envelope.api_key = api_key(&scanner.value()?),
                 "options" => envelope.id_length_min = id_length_min(scanner.value()?.raw),
-                "client_upload_time" => envelope.client_upload_time = upload_time(&scanner.value()?),
+                "client_upload_time" => {
+                    envelope.client_upload_time = upload_time(&scanner.value()?)
+                }
                 _ => {
                     scanner.value()?;
                 }
@@ -318,3 +320,6 @@ fn check_ids(
         problems.missing(Field::DeviceId.name(), index);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,9 @@ fn is_email(text: &str) -> bool {
         && !local.starts_with('.')
         && !local.ends_with('.')
         && !local.contains("..")
-        && !local.chars().any(|c| c.is_whitespace() || c.is_control() || "@,;:<>()[]\\\"".contains(c));
+        && !local
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || "@,;:<>()[]\\\"".contains(c));
     let label_is_fine = |label: &str| {
         !label.is_empty()
             && label.len() <= 63

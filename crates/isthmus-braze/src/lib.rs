@@ -1,1 +1,34 @@
-//! Everything we know about Braze: /users/track, limits, stream mapping, verdicts.
+//! Everything we know about Braze, as data in and data out: no I/O, no clock, no retries.
+//!
+//! In reading order:
+//! - [`cluster`]: where a workspace answers. `limits`: how much it takes.
+//! - [`BrazeStream`]: what one stream tells Braze. Built from a stream resource, it maps events and
+//!   user changes to objects of `POST /users/track` (`track`), with the identifier that Braze
+//!   knows the user by ([`identifier`]) and values as Braze takes them (`value`).
+//! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`) and reads
+//!   the answer (`reply`).
+//!
+//! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
+//! unchanged attributes, ignores over-long strings without an error, and says success when it has
+//! queued, not applied. So everything that Braze would drop in silence is decided here, and counted.
+//!
+//! Facts come from Braze's public documentation as read in 2026-09, and from the sources of public
+//! integrations where the documentation is silent; each constant names its own.
+
+mod body;
+pub mod cluster;
+mod destination;
+pub mod identifier;
+mod limits;
+mod names;
+mod reply;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod track;
+mod value;
+mod warnings;
+
+pub use destination::Braze;
+pub use stream::BrazeStream;
+pub use warnings::Warnings;

@@ -185,11 +185,8 @@ fn push_tree(out: &mut String, raw: &str, operation: bool, depth: usize, tally: 
 
 fn push_key(out: &mut String, key: &str, operation: bool) {
     let forbidden = |c: char| matches!(c, '.' | '$' | ' ');
-    let mut key: String = key
-        .chars()
-        .take(CHARACTERS_MAX)
-        .map(|c| if forbidden(c) { '_' } else { c })
-        .collect();
+    let mut key: String =
+        key.chars().take(CHARACTERS_MAX).map(|c| if forbidden(c) { '_' } else { c }).collect();
     if operation {
         key.push('_');
     }

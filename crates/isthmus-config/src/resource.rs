@@ -1,191 +1,167 @@
 //! Resources: what a person writes in YAML about projects, destinations and streams.
+//!
+//! Reading one reports every problem at once; one that was read needs no further checks of its own,
+//! only of what it refers to ([`crate::check_references`]) and of what its vendor wants (the
+//! vendor's crate, which returns [`Problem`]s for [`Resource::diagnose`]).
 
-use crate::secret::SecretRef;
-use isthmus_core::ByteSize;
-use std::time::Duration;
+mod destination;
+mod project;
+mod stream;
 
-/// `kind: project`: one isolated data set, with the keys that open it.
+pub use destination::{BrazeDestination, BrazeLimits, Contract, Destination, DestinationSettings};
+pub use project::{Project, Throttle};
+pub use stream::{
+    Filter, IdentifyBy, IdentifyTarget, NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent,
+    SelectedProperty, SendEvents, SendUsers, Stream,
+};
+
+use crate::decode::Report;
+use crate::diagnostic::{Diagnostic, Locations, Problem, clip, listed, meant};
+use crate::node::{Node, Value};
+use crate::shape::Shape;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A resource and where it was written.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    pub spec: Spec,
+    /// File as it was named, or what stands for it.
+    pub file: String,
+    /// Where the relative paths in it lead from.
+    pub folder: PathBuf,
+    pub locations: Locations,
+}
+
+/// What a resource is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Project {
-    pub name: String,
-    /// The key that SDKs send with every upload; public by design.
-    pub api_key: String,
-    /// The key of the read APIs.
-    pub secret_key: Option<SecretRef>,
-    /// IANA name.
-    pub time_zone: String,
-    pub throttle: Throttle,
-    /// Characters that a user id or device id has at least, where the upload does not say.
-    pub id_length_min: usize,
+pub enum Spec {
+    Project(Project),
+    Destination(Destination),
+    Stream(Stream),
 }
 
-/// Ceilings per user id and per device id; `None` is no ceiling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Throttle {
-    /// Events per second through `/2/httpapi`.
-    pub events_per_second: Option<u32>,
-    /// Events per second through `/batch`.
-    pub batch_events_per_second: Option<u32>,
-    /// Events in 24 hours through `/batch`.
-    pub batch_events_per_day: Option<u32>,
-    /// Property-updating uploads per user per hour; beyond, the update is dropped.
-    pub user_property_updates_per_hour: Option<u32>,
+impl Spec {
+    pub(crate) const KINDS: [&'static str; 3] = ["project", "destination", "stream"];
+
+    /// `project`, `destination` or `stream`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Project(_) => "project",
+            Self::Destination(_) => "destination",
+            Self::Stream(_) => "stream",
+        }
+    }
+
+    /// What people call it; unique among its kind.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Project(project) => &project.name,
+            Self::Destination(destination) => &destination.name,
+            Self::Stream(stream) => &stream.name,
+        }
+    }
+
+    fn decode(kind: &str, node: &Node, report: &mut Report) -> Option<Self> {
+        const BESIDE: &[&str] = &["kind"];
+        match kind {
+            "project" => Project::decode_fields(node, BESIDE, report).map(Self::Project),
+            "destination" => Destination::decode(node, report).map(Self::Destination),
+            "stream" => Stream::decode_fields(node, BESIDE, report).map(Self::Stream),
+            _ => None,
+        }
+    }
+
+    /// What is wrong between keys, each of which is good by itself.
+    fn check(&self) -> Vec<Problem> {
+        match self {
+            Self::Project(_) => Vec::new(),
+            Self::Destination(destination) => destination.check(),
+            Self::Stream(stream) => stream.check(),
+        }
+    }
 }
 
-/// `kind: destination`: a place that streams and syncs deliver to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Destination {
-    pub name: String,
-    pub settings: DestinationSettings,
+impl Resource {
+    /// `project`, `destination` or `stream`.
+    pub fn kind(&self) -> &'static str {
+        self.spec.kind()
+    }
+
+    /// What people call it; unique among its kind.
+    pub fn name(&self) -> &str {
+        self.spec.name()
+    }
+
+    /// Points `problem` at the line where its value was written.
+    pub fn diagnose(&self, problem: Problem) -> Diagnostic {
+        let at = self.locations.nearest(&problem.path);
+        Diagnostic::at(&self.file, at, problem.message, problem.hint)
+    }
+
+    /// Reads the resource at `node`.
+    pub(crate) fn decode(node: Node, file: &str, folder: PathBuf) -> Result<Self, Undecoded> {
+        let name = node.get("name").and_then(Node::text).map(str::to_owned);
+        let (kind, report) = match kind_of(&node) {
+            Ok(kind) => {
+                let name = name.as_deref().map(|name| format!(" `{}`", clip(name)));
+                (Some(kind), Report::of(format!("{kind}{}", name.unwrap_or_default())))
+            }
+            Err(report) => (None, report),
+        };
+        let undecoded = |report: Report, name| {
+            Err(Undecoded { kind, name, diagnostics: report.into_diagnostics(file) })
+        };
+        let Some(known_kind) = kind else { return undecoded(report, name) };
+        let mut report = report;
+        let spec = Spec::decode(known_kind, &node, &mut report);
+        let locations = Locations::new(Arc::new(node));
+        if let Some(spec) = &spec {
+            report.check(spec.check(), |path| locations.nearest(path));
+        }
+        match spec {
+            Some(spec) if report.is_empty() => {
+                Ok(Self { spec, file: file.to_owned(), folder, locations })
+            }
+            _ => undecoded(report, name),
+        }
+    }
 }
 
-/// What `type` says, and the keys that go with it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DestinationSettings {
-    Braze(BrazeDestination),
+/// A resource that could not be read; references to it are not blamed for that.
+#[derive(Debug)]
+pub(crate) struct Undecoded {
+    /// `None` when that is what could not be read.
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) name: Option<String>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-/// `type: braze`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BrazeDestination {
-    /// URL of the REST endpoint, or the name of a Braze instance such as `US-05`.
-    pub endpoint: String,
-    pub rest_key: SecretRef,
-    /// App identifier that goes on each event.
-    pub app_id: Option<String>,
-    pub limits: BrazeLimits,
-}
-
-/// How much Braze takes, by the contract that the workspace has.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BrazeLimits {
-    pub contract: Contract,
-    pub objects_per_request: usize,
-    pub requests_per_3s: u32,
-    pub requests_per_minute: Option<u32>,
-    pub requests_per_hour: Option<u32>,
-    pub requests_in_flight: usize,
-    pub bytes_per_request: ByteSize,
-    pub linger: Duration,
-    pub timeout: Duration,
-}
-
-/// How Braze counts the objects of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Contract {
-    /// All lists of a request together.
-    #[default]
-    Combined,
-    /// Each list by itself.
-    Legacy,
-}
-
-/// `kind: stream`: which events and user updates of a project reach a destination as they arrive.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stream {
-    pub name: String,
-    pub project: String,
-    pub destination: String,
-    pub enabled: bool,
-    pub identify_by: IdentifyBy,
-    pub user_alias_label: Option<String>,
-    pub update_existing_only: bool,
-    pub nested_values: NestedValues,
-    pub send_events: Option<SendEvents>,
-    pub send_users: Option<SendUsers>,
-}
-
-/// Which Amplitude property names the user, and as what.
-#[derive(Debug, Clone, PartialEq)]
-pub struct IdentifyBy {
-    pub from: PropertyRef,
-    pub to: IdentifyTarget,
-}
-
-/// Braze's identifiers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdentifyTarget {
-    ExternalId,
-    BrazeId,
-    UserAlias,
-    Email,
-}
-
-/// What becomes of objects and arrays of objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NestedValues {
-    /// Left out, and counted.
-    #[default]
-    Drop,
-    /// Sent as a string that holds JSON.
-    JsonString,
-    /// Sent as they are.
-    Nested,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct SendEvents {
-    pub events: Vec<SelectedEvent>,
-    pub event_properties: Vec<SelectedProperty>,
-    pub user_properties: Vec<SelectedProperty>,
-}
-
-/// One selected event type; written as a plain string or as an object.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SelectedEvent {
-    pub name: String,
-    /// All must hold.
-    pub filters: Vec<Filter>,
-    /// Name of the Braze event, where it differs. Key `as`.
-    pub as_name: Option<String>,
-}
-
-/// One selected property; written as a plain string or as `{ name, as }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SelectedProperty {
-    pub name: String,
-    /// Name at the destination, where it differs. Key `as`.
-    pub as_name: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Filter {
-    pub property: PropertyRef,
-    /// Name of an operator, as cohorts have them: `is`, `does not contain`, ...
-    pub op: String,
-    /// As text; numbers and booleans as they were written.
-    pub values: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PropertyRef {
-    pub scope: Scope,
-    pub name: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Fields that every event has: `user_id`, `device_id`, `platform`, `country`, ...
-    Builtin,
-    Event,
-    User,
-    Group,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct SendUsers {
-    pub user_properties: Vec<SelectedProperty>,
-    /// Send every selected property when one of them changed, instead of only that one.
-    pub send_all_selected_on_change: bool,
-    pub on_unset: OnUnset,
-}
-
-/// What the destination hears when a selected property goes away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnUnset {
-    /// JSON `null`, which removes the attribute in Braze.
-    #[default]
-    SendNull,
-    /// Nothing.
-    Ignore,
+/// Which kind of resource `node` says it is.
+fn kind_of(node: &Node) -> Result<&'static str, Report> {
+    let mut report = Report::default();
+    let kinds = listed(Spec::KINDS);
+    let Value::Map(_) = &node.value else {
+        let message = format!("a resource must be a mapping, found {}", node.found());
+        report.say(node.at, message, Some(format!("begin with `kind: ` and one of {kinds}")));
+        return Err(report);
+    };
+    let Some(kind) = node.get("kind") else {
+        report.say(node.at, "missing key `kind`".to_owned(), Some(format!("one of {kinds}")));
+        return Err(report);
+    };
+    let Some(text) = kind.text() else {
+        let message = format!("`kind` must be {kinds}, found {}", kind.found());
+        report.say(kind.at, message, None);
+        return Err(report);
+    };
+    if let Some(known) = Spec::KINDS.into_iter().find(|known| *known == text) {
+        return Ok(known);
+    }
+    let hint = match meant(text, Spec::KINDS) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("one of {kinds}"),
+    };
+    report.say(kind.at, format!("unknown kind {}", kind.found()), Some(hint));
+    Err(report)
 }

@@ -203,7 +203,7 @@ impl Door {
         let upload = match call.endpoint {
             Endpoint::HttpApi | Endpoint::Batch => parse_upload(&body, rules)?,
             Endpoint::Identify | Endpoint::GroupIdentify => {
-                form = Form::parse(call.content_type, call.query, &body)?;
+                form = Form::parse(call.content_type, call.query, &body, rules)?;
                 form.upload(rules)?
             }
         };

@@ -1,1 +1,28 @@
 //! An emulator of Braze, with faults on demand.
+//!
+//! It answers Braze's own paths as the documentation says Braze does, keeps what Braze would keep,
+//! and shows it. It never accepts what Braze refuses; where no source says what Braze does, the
+//! stricter reading holds. What it does not imitate is listed in `docs/sandbox.md`.
+//!
+//! In reading order:
+//! - [`SandboxConfig`]: what it listens on, whom it trusts, how it limits and how much it keeps.
+//! - `model`: users, identifiers, attributes, events, purchases: Braze without HTTP.
+//! - `api`: Braze's endpoints: authentication, limits, request and answer shapes.
+//! - [`Fault`]: what goes wrong on purpose.
+//! - `inspect`, `page`: `/_sandbox/...` for programs and `/` for people.
+//! - [`Sandbox`]: all of it on a listener; [`SandboxHandle`]: a look inside from the same process.
+
+mod api;
+mod config;
+mod fault;
+mod inspect;
+mod model;
+mod page;
+mod sandbox;
+mod serve;
+mod snapshot;
+
+pub use config::{AccessKey, Keep, LimitMode, RateProfile, Rates, SandboxConfig};
+pub use fault::{Fault, FaultEffect, RateLimitForm, When};
+pub use model::{AuditEntry, Counters, DataPoints, Occurrence, OccurrenceKind};
+pub use sandbox::{Sandbox, SandboxError, SandboxHandle};

@@ -16,8 +16,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body that is too large is still read this far beyond the limit, because a client that is cut
 /// off while sending sees a broken connection instead of the 413, and drops its batch.
 const DRAINED_BEYOND_LIMIT: usize = 64 << 20;
@@ -33,6 +31,8 @@ pub(crate) struct Ingest {
     pub(crate) clock: Arc<dyn Clock>,
     /// How many proxies in front of us append to `X-Forwarded-For`; zero trusts none.
     pub(crate) trusted_hops: usize,
+    /// How long a client may take to send a body.
+    pub(crate) body_timeout: Duration,
 }
 
 /// The routes of `ingest`.
@@ -61,7 +61,7 @@ async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> 
     let limit = ingest.door.rules().of(endpoint).body_max.as_usize();
     let body = tokio::select! {
         body = read(body, limit) => body,
-        () = ingest.clock.sleep(BODY_TIMEOUT) => return refuse(408, "Request timeout"),
+        () = ingest.clock.sleep(ingest.body_timeout) => return refuse(408, "Request timeout"),
     };
     let body = match body {
         Ok(body) => body,

@@ -1,6 +1,26 @@
 //! HTTP wiring and the control API; builds the parts, starts them, stops them in order.
+//!
+//! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
+//! runs; `listener`, `ingest`, `control` and `health` are HTTP; `runtime` is the server as the
+//! control API sees it; `deliveries` and `retention` are parts; [`parts`] starts and joins them;
+//! [`system`] provides the seams.
 
+mod assembly;
 pub mod catalog;
+mod control;
+mod deliveries;
+mod folder;
+mod health;
+mod ingest;
 mod listener;
+mod observe;
 pub mod parts;
+pub mod report;
+mod retention;
+mod runtime;
+pub mod server;
 pub mod system;
+
+pub use assembly::load;
+pub use folder::{DATA_DIR, address_of, token_of};
+pub use server::{Options, Server};

@@ -16,10 +16,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// Connections open at once; beyond that new ones wait in the system's queue.
-const CONNECTIONS_MAX: usize = 8_192;
-/// How long a client may take to send a request's headers, also after an earlier request.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(75);
+/// What one listener takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Connections open at once; beyond that new ones wait in the system's queue.
+    pub(crate) connections_max: usize,
+    /// How long a client may take to send a request's headers. An idle connection is closed after
+    /// it too.
+    pub(crate) headers_timeout: Duration,
+}
 
 /// Address of the client at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +34,10 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    limits: Limits,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
         let place = places.clone().acquire_owned().await?;
@@ -39,7 +45,9 @@ pub(crate) async fn serve(
             // Accepting is cancel safe: a connection is either taken or left in the queue.
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, router.clone(), stop.clone(), place));
+                    let (router, stop) = (router.clone(), stop.clone());
+                    let timeout = limits.headers_timeout;
+                    connections.spawn(connection(stream, peer, router, timeout, stop, place));
                 }
                 // One client's connection, or too many open files: the next may do better.
                 Err(error) => tracing::warn!(%error, "connection not accepted"),
@@ -57,6 +65,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    headers_timeout: Duration,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
@@ -69,7 +78,7 @@ async fn connection(
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIMEOUT)
+        .header_read_timeout(headers_timeout)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);

@@ -33,6 +33,9 @@ pub struct StreamReport {
     pub objects_saved: u64,
     /// From the event's acceptance to the vendor's acknowledgement, lately.
     pub latency_seconds: Quantiles,
+    /// Objects discarded, by the rule that discarded them.
+    #[serde(default)]
+    pub discards: std::collections::BTreeMap<String, u64>,
     /// Counts of what was changed or noted on the way, by name.
     #[serde(default)]
     pub warnings: std::collections::BTreeMap<String, u64>,

@@ -5,6 +5,7 @@
 //! its keyspaces and their key and value formats, which are versioned bytes.
 
 pub mod cursor;
+pub mod dead_letters;
 pub mod groups;
 pub mod people;
 pub mod seen;

@@ -58,9 +58,14 @@ impl Seen {
             let bytes = <[u8; 8]>::try_from(&*value)
                 .map_err(|error| StateError::malformed("first sighting", &error))?;
             let at = Timestamp::from_millis(i64::from_be_bytes(bytes));
-            return Ok((now.since(at) < self.window).then_some(at));
+            return Ok(self.counts(at, now).then_some(at));
         }
         Ok(None)
+    }
+
+    /// Whether a first sighting at `first` lies within the window that ends `now`.
+    pub fn counts(&self, first: Timestamp, now: Timestamp) -> bool {
+        now.since(first) < self.window
     }
 
     /// Notes that `key` was seen `at`.

@@ -79,11 +79,10 @@ impl Client {
         let url = format!("{}{path}", self.url);
         let headers = self.headers.clone();
         let request = Request { method, url: url.clone(), headers, body, timeout: TIMEOUT };
-        let reply = self
-            .http
-            .send(request)
-            .await
-            .with_context(|| format!("{} cannot be reached; is the server running?", self.url))?;
+        let reply =
+            self.http.send(request).await.with_context(|| {
+                format!("{} cannot be reached; is the server running?", self.url)
+            })?;
         if !reply.is_success() {
             bail!("{url} answered {}: {}", reply.status, reply.excerpt());
         }

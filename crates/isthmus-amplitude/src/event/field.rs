@@ -135,10 +135,6 @@ pub(crate) struct FieldSet(u64);
 const _: () = assert!(Field::ALL.len() <= u64::BITS as usize);
 
 impl FieldSet {
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
     pub(crate) fn contains(self, field: Field) -> bool {
         self.0 & 1 << field as u64 != 0
     }

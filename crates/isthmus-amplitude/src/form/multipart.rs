@@ -1,12 +1,16 @@
 //! The little of `multipart/form-data` (RFC 7578) that a form of text fields needs.
 
+/// Longest boundary, from RFC 2046; it bounds the work of looking for it.
+const BOUNDARY_LENGTH_MAX: usize = 70;
+
 /// The boundary, when `content_type` is multipart form data that names one.
 pub(super) fn boundary(content_type: &str) -> Option<&str> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
-    parameter(parameters, "boundary").filter(|boundary| !boundary.is_empty())
+    parameter(parameters, "boundary")
+        .filter(|boundary| (1..=BOUNDARY_LENGTH_MAX).contains(&boundary.len()))
 }
 
 /// Names and values of the text parts of `body`; parts that are not UTF-8 are left out.

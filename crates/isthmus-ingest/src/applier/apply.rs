@@ -8,7 +8,7 @@ use isthmus_core::record::{
     Applied, AppliedEvent, GroupChange, IntakeBatch, IntakeEvent, Merge, PropertyChange,
     UserChange, UserProperties,
 };
-use isthmus_core::{AmplitudeId, Place, Timestamp, json};
+use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::people::IdKind;
 use isthmus_state::seen::EventKey;
@@ -251,7 +251,8 @@ impl<'a> Gathering<'a> {
         person: AmplitudeId,
         first_seen: bool,
     ) -> Result<(), StateError> {
-        let Some(update) = event.user_properties.filter(|update| !is_empty(update)) else {
+        let Some(update) = event.user_properties.filter(|update| profile::could_change(update))
+        else {
             if first_seen {
                 let properties = parse(&directory.person(person)?.properties);
                 let insert_id = event.insert_id;
@@ -372,10 +373,6 @@ impl<'a> Gathering<'a> {
             })
             .collect()
     }
-}
-
-fn is_empty(object: &str) -> bool {
-    json::members(object).next().is_none()
 }
 
 /// Our own stored text, which is an object or nothing.

@@ -137,7 +137,11 @@ impl Directory {
         key: EventKey,
         at: Timestamp,
     ) -> Result<bool, StateError> {
-        if self.sighted.contains_key(&key) || self.seen.first_seen(key, at)?.is_some() {
+        let known = match self.sighted.get(&key) {
+            Some(first) => self.seen.counts(*first, at),
+            None => self.seen.first_seen(key, at)?.is_some(),
+        };
+        if known {
             return Ok(false);
         }
         self.sighted.insert(key, at);

@@ -36,8 +36,8 @@ impl Bench {
     async fn reopen(self, state_folder: &'static str) -> Self {
         let Self { folder, intake, events, state, .. } = self;
         drop(state);
-        intake.close().await.unwrap();
-        events.close().await.unwrap();
+        intake.close().await;
+        events.close().await;
         Self::with_state(folder, state_folder)
     }
 
@@ -128,7 +128,7 @@ impl Bench {
 }
 
 fn open_log(folder: &Path, clock: Arc<ManualClock>) -> Log {
-    Log::open(Arc::new(RealDisk::new()), folder, LogConfig::default(), clock).unwrap().0
+    Log::open(Arc::new(RealDisk), folder, LogConfig::default(), clock).unwrap().0
 }
 
 fn seen(device_id: Option<&'static str>, user_id: Option<&'static str>) -> IntakeEvent<'static> {

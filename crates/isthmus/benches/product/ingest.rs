@@ -36,7 +36,12 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
     let until = started + span;
     for seed in 0..CONNECTIONS {
         let connection = Connection::open(
-            server.address(), "/2/httpapi", API_KEY, seed + 1, USERS, EVENTS_PER_REQUEST,
+            server.address(),
+            "/2/httpapi",
+            API_KEY,
+            seed + 1,
+            USERS,
+            EVENTS_PER_REQUEST,
         )
         .await?;
         bytes_per_request = connection.body_len();
@@ -60,7 +65,10 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
 
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
     let (events_f, requests_f, applied_f) = (events as f64, requests as f64, applied as f64);
-    println!("durable ingest: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {took:.1} s", bytes_per_request / EVENTS_PER_REQUEST);
+    println!(
+        "durable ingest: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {took:.1} s",
+        bytes_per_request / EVENTS_PER_REQUEST
+    );
     println!("  events/s           {:>10.0}", events_f / took);
     println!("  requests/s         {:>10.0}", requests_f / took);
     println!("  answer p50         {:>10.1?}", latencies.quantile(0.50));
@@ -75,12 +83,17 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
         let rate = disk::synced_write_rate(folder.path(), block, Duration::from_secs(2))?;
         println!("  limit: this disk, {block} bytes a sync: {:.0} MB/s", rate / 1e6);
     }
-    let mut alone = load::Connection::open(server.address(), "/2/httpapi", API_KEY, 999, USERS, 1).await?;
+    let mut alone =
+        load::Connection::open(server.address(), "/2/httpapi", API_KEY, 999, USERS, 1).await?;
     let mut single = Histogram::default();
     for _ in 0..(if smoke { 10 } else { 1_000 }) {
         single.add(alone.post(clock.now()).await?);
     }
-    println!("  one event a request, one connection: p50 {:.2?}, p99 {:.2?}", single.quantile(0.5), single.quantile(0.99));
+    println!(
+        "  one event a request, one connection: p50 {:.2?}, p99 {:.2?}",
+        single.quantile(0.5),
+        single.quantile(0.99)
+    );
     Ok(())
 }
 

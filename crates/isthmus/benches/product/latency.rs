@@ -13,7 +13,12 @@ const USERS: u64 = 20_000;
 pub async fn run(smoke: bool) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 2 } else { 60 });
     let folder = folder()?;
-    let sandbox = Process::start("sandbox", folder.path(), &["--listen", "127.0.0.1:0", "--apply-delay", "0ms"]).await?;
+    let sandbox = Process::start(
+        "sandbox",
+        folder.path(),
+        &["--listen", "127.0.0.1:0", "--apply-delay", "0ms"],
+    )
+    .await?;
     let resources = folder.path().join("bench.yaml");
     std::fs::write(&resources, resource_text(&sandbox.url))?;
     let data = folder.path().join("data");
@@ -23,7 +28,11 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
 
     let clock = SystemClock::new();
     let mut connection = Connection::open(
-        server.address(), "/2/httpapi", "bench-key", 1, USERS,
+        server.address(),
+        "/2/httpapi",
+        "bench-key",
+        1,
+        USERS,
         usize::try_from(EVENTS_PER_REQUEST)?,
     )
     .await?;
@@ -60,10 +69,15 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
     };
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
     let rate = sent as f64 / took;
-    println!("ingest to Braze's answer: {EVENTS_PER_REQUEST} events a request, {took:.1} s, {sent} events");
+    println!(
+        "ingest to Braze's answer: {EVENTS_PER_REQUEST} events a request, {took:.1} s, {sent} events"
+    );
     println!("  events/s          {rate:>10.0}");
     for name in ["p50", "p95", "p99"] {
-        println!("  {name}               {:>10.1} ms", status["latency_seconds"][name].as_f64().unwrap_or(f64::NAN) * 1e3);
+        println!(
+            "  {name}               {:>10.1} ms",
+            status["latency_seconds"][name].as_f64().unwrap_or(f64::NAN) * 1e3
+        );
     }
     println!("  delivered         {:>10}", status["delivered"]);
     println!("  requests to Braze {:>10}", status["requests"]);

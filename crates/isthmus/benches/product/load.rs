@@ -37,7 +37,8 @@ impl Connection {
     ) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("server does not accept")?;
         stream.set_nodelay(true)?;
-        let body = Bulk::new(seed, users, api_key).body(events, Timestamp::from_millis(1_700_000_000_000));
+        let body =
+            Bulk::new(seed, users, api_key).body(events, Timestamp::from_millis(1_700_000_000_000));
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",

@@ -86,12 +86,8 @@ fn cpu_of(file: &str) -> anyhow::Result<Duration> {
     // Fields after the name in brackets; user and system time are the 12th and 13th of them, in
     // ticks of 10 ms (proc(5)).
     let rest = stat.rsplit_once(')').context("no command name")?.1;
-    let ticks: u64 = rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(str::parse::<u64>)
-        .sum::<Result<u64, _>>()?;
+    let ticks: u64 =
+        rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -34,7 +34,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         out::line(format!("stream {} has no dead letters", arguments.stream));
     }
     for letter in &report.dead_letters {
-        out::line(format!("{} {} {}: {}", letter.rejected_at, letter.id, letter.name, letter.reason));
+        out::line(format!(
+            "{} {} {}: {}",
+            letter.rejected_at, letter.id, letter.name, letter.reason
+        ));
         out::line(format!("  {}", letter.payload));
     }
     Ok(())

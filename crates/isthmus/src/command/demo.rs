@@ -74,7 +74,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         if !arguments.exit {
             out::line("");
             out::line(format!("Still running. Users as Braze sees them: {sandbox_url}"));
-            out::line(format!("Send your own events to {server_url}/2/httpapi with the API key {}", shop_front::API_KEY));
+            out::line(format!(
+                "Send your own events to {server_url}/2/httpapi with the API key {}",
+                shop_front::API_KEY
+            ));
             out::line(format!("Control token: {token}. Stop with Ctrl-C."));
             stop.cancelled().await;
         }

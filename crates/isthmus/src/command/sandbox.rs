@@ -13,7 +13,12 @@ use std::sync::Arc;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Address to listen on; port 0 takes a free port.
-    #[arg(long, env = "ISTHMUS_SANDBOX_LISTEN", default_value = "127.0.0.1:8500", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "ISTHMUS_SANDBOX_LISTEN",
+        default_value = "127.0.0.1:8500",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Keeps the state in this file across restarts.
     #[arg(long, value_name = "FILE")]

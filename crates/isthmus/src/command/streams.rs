@@ -33,8 +33,17 @@ pub(super) fn print(report: &StreamsReport) {
         return;
     }
     let header = [
-        "stream", "to", "state", "accepted", "delivered", "pending", "rejected", "discarded",
-        "requests", "p50", "p99",
+        "stream",
+        "to",
+        "state",
+        "accepted",
+        "delivered",
+        "pending",
+        "rejected",
+        "discarded",
+        "requests",
+        "p50",
+        "p99",
     ];
     let rows: Vec<_> = report.streams.iter().map(row).collect();
     out::table(header, &rows);

@@ -49,8 +49,7 @@ impl ShopFront {
         let (mut sent, mut refreshed) = (0, Duration::ZERO);
         while sent < events {
             shop.open_at(self.clock.now());
-            let batch: Vec<_> =
-                shop.by_ref().take(EVENTS_PER_UPLOAD.min(events - sent)).collect();
+            let batch: Vec<_> = shop.by_ref().take(EVENTS_PER_UPLOAD.min(events - sent)).collect();
             if batch.is_empty() {
                 break;
             }

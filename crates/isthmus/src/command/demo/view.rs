@@ -55,9 +55,7 @@ impl Progress {
 /// Prints some users with what Braze exports of them.
 pub(super) async fn show_users(sandbox: &str, clock: Arc<SystemClock>) -> anyhow::Result<()> {
     let ids: Vec<String> = (0..LOOKED_THROUGH).map(Shop::user_id).collect();
-    let fields = [
-        "external_id", "email", "first_name", "custom_attributes", "custom_events",
-    ];
+    let fields = ["external_id", "email", "first_name", "custom_attributes", "custom_events"];
     let body = json!({ "external_ids": ids, "fields_to_export": fields }).to_string();
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer demo-rest-key"));

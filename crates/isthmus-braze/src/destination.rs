@@ -1,0 +1,130 @@
+//! Braze as a destination: deliveries to `POST /users/track`, and its replies to verdicts.
+
+use crate::body::Layout;
+use crate::{cluster, limits, reply};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use isthmus_config::Problem;
+use isthmus_config::resource::BrazeDestination;
+use isthmus_core::destination::{
+    Budget, Delivery, Destination, EncodeError, Encoded, Limits, Verdict,
+};
+use isthmus_core::seam::{Method, Reply, Request};
+use std::fmt;
+use std::time::Duration;
+
+/// The one API that streams use. A slash at its end would be answered with 403.
+const TRACK: &str = "/users/track";
+
+/// One Braze workspace.
+pub struct Braze {
+    url: String,
+    headers: HeaderMap,
+    limits: Limits,
+    timeout: Duration,
+}
+
+/// Shows where, not with which key.
+impl fmt::Debug for Braze {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Braze({})", self.url)
+    }
+}
+
+impl Braze {
+    /// The workspace that `destination` names, opened with `rest_key`; or every problem at once,
+    /// with paths inside the destination resource.
+    pub fn build(destination: &BrazeDestination, rest_key: &str) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let base = cluster::base_url(&destination.endpoint).map_err(|error| {
+            problems.push(Problem {
+                path: "endpoint".to_owned(),
+                message: error.message,
+                hint: error.hint,
+            });
+        });
+        let headers = headers(rest_key).map_err(|problem| problems.push(problem));
+        let limits = limits::build(&destination.limits).map_err(|found| problems.extend(found));
+        if destination.app_id.as_deref().is_some_and(|app_id| app_id.trim().is_empty()) {
+            problems.push(
+                Problem::new("app_id", "the app identifier is empty")
+                    .hint("copy it from Braze's settings, or leave the key out"),
+            );
+        }
+        match (base, headers, limits) {
+            (Ok(base), Ok(headers), Ok(limits)) if problems.is_empty() => Ok(Self {
+                url: format!("{base}{TRACK}"),
+                headers,
+                limits,
+                timeout: destination.limits.timeout,
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    /// What the reply to [`Destination::probe`] means: `Ok` when the endpoint is Braze and takes
+    /// the key, else what is wrong.
+    pub fn judge_probe(&self, reply: &Reply) -> Result<(), String> {
+        reply::judge_probe(reply)
+    }
+
+    fn request(&self, body: Bytes) -> Request {
+        Request {
+            method: Method::Post,
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body,
+            timeout: self.timeout,
+        }
+    }
+}
+
+fn headers(rest_key: &str) -> Result<HeaderMap, Problem> {
+    let key = rest_key.trim();
+    let quoted = |key: &str| key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']);
+    if key.is_empty() {
+        return Err(Problem::new("rest_key", "the REST API key is empty"));
+    }
+    if quoted(key) {
+        return Err(Problem::new("rest_key", "the REST API key has quotes around it")
+            .hint("Braze wants it bare"));
+    }
+    let bearer = HeaderValue::from_str(&format!("Bearer {key}"));
+    let (Ok(mut bearer), false) = (bearer, key.contains(char::is_whitespace)) else {
+        return Err(Problem::new("rest_key", "the REST API key has characters no key has")
+            .hint("check that the secret holds the key and nothing else"));
+    };
+    bearer.set_sensitive(true);
+    Ok(HeaderMap::from_iter([
+        (AUTHORIZATION, bearer),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ]))
+}
+
+impl Destination for Braze {
+    fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
+    /// One body for all sections. Attributes of one user become one object, so there can be fewer
+    /// objects than deliveries.
+    fn encode(&self, batch: &[Delivery]) -> Result<Encoded, EncodeError> {
+        let layout = Layout::of(batch);
+        let body = layout.body(batch)?;
+        Ok(Encoded { request: self.request(body.into()), objects: layout.objects() })
+    }
+
+    fn judge(&self, batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
+        reply::judge(batch, reply)
+    }
+
+    fn budget(&self, reply: &Reply) -> Option<Budget> {
+        reply::budget(reply)
+    }
+
+    /// A track request without objects: 400 for a good key, 401 for any other.
+    fn probe(&self) -> Request {
+        self.request(Bytes::from_static(b"{}"))
+    }
+}

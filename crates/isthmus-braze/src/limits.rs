@@ -1,0 +1,84 @@
+//! How much Braze takes, by the contract of the workspace.
+//!
+//! "/users/track" and "API limits", Braze documentation, read 2026-09: 75 objects per request over
+//! all arrays, on legacy contracts 75 in each array; 4 MB per request; 100 KB per object; 3,000
+//! requests per 3 seconds, and on newer contracts an hourly limit besides.
+
+use crate::track::OBJECT_BYTES_MAX;
+use isthmus_config::Problem;
+use isthmus_config::resource::{BrazeLimits, Contract};
+use isthmus_core::ByteSize;
+use isthmus_core::destination::{Limits, Rate};
+use std::time::Duration;
+
+/// Arrays of a track request.
+const SECTIONS: usize = 3;
+/// Braze answers 413 above.
+const REQUEST_BYTES_MAX: u64 = 4_000_000;
+/// What surrounds the objects of a request, and the commas between them.
+const ENVELOPE_BYTES: u64 = 4_096;
+/// More objects than any contract allows: a typing error rather than a contract.
+const OBJECTS_MAX: usize = 1_000;
+
+/// The engine's limits for `limits`, or every problem with them.
+pub(crate) fn build(limits: &BrazeLimits) -> Result<Limits, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut refuse = |key: &str, message: String, hint: &str| {
+        problems.push(Problem::new(format!("limits.{key}"), message).hint(hint));
+    };
+    if !(1..=OBJECTS_MAX).contains(&limits.objects_per_request) {
+        refuse(
+            "objects_per_request",
+            format!("{} objects per request is not possible", limits.objects_per_request),
+            "Braze takes 75",
+        );
+    }
+    let object_bytes = OBJECT_BYTES_MAX as u64;
+    let bytes = limits.bytes_per_request;
+    if bytes.as_u64() > REQUEST_BYTES_MAX || bytes.as_u64() < object_bytes + ENVELOPE_BYTES {
+        refuse(
+            "bytes_per_request",
+            format!("a request of {bytes} is not possible"),
+            "Braze takes 4MB, and one object alone may have 100KiB; 3500KB leaves a margin",
+        );
+    }
+    if limits.requests_in_flight == 0 {
+        refuse(
+            "requests_in_flight",
+            "no request could ever be sent".to_owned(),
+            "write at least 1",
+        );
+    }
+    if limits.timeout.is_zero() {
+        refuse("timeout", "no reply could ever arrive".to_owned(), "write a duration such as 30s");
+    }
+    let windows = [
+        ("requests_per_3s", Some(limits.requests_per_3s), Duration::from_secs(3)),
+        ("requests_per_minute", limits.requests_per_minute, Duration::from_mins(1)),
+        ("requests_per_hour", limits.requests_per_hour, Duration::from_hours(1)),
+    ];
+    let mut rates = Vec::new();
+    for (key, requests, per) in windows {
+        match requests {
+            Some(0) => refuse(key, "no request could ever be sent".to_owned(), "write at least 1"),
+            Some(requests) => rates.push(Rate { requests, per }),
+            None => {}
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let per_section = limits.objects_per_request;
+    Ok(Limits {
+        objects_per_request: match limits.contract {
+            Contract::Combined => per_section,
+            Contract::Legacy => per_section * SECTIONS,
+        },
+        objects_per_section: per_section,
+        bytes_per_object: ByteSize::bytes(object_bytes),
+        bytes_per_request: bytes,
+        requests_in_flight: limits.requests_in_flight,
+        rates,
+        linger: limits.linger,
+    })
+}

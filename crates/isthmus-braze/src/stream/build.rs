@@ -1,0 +1,444 @@
+//! From a stream resource to its mapping: everything that can be wrong is found here, at once.
+
+use super::{BrazeStream, Events, Selected};
+use crate::identifier::{Identifiers, Target};
+use crate::names::Names;
+use crate::track::attributes::{AttributesMapping, Source};
+use crate::track::creation_member;
+use crate::track::event::{EventMapping, EventProperty, EventRule, Filtered, Identify};
+use crate::track::origin::{Origin, Origins};
+use crate::value::{CHARACTERS_MAX, Nested};
+use crate::warnings::Tally;
+use isthmus_config::Problem;
+use isthmus_config::resource::{
+    BrazeDestination, Filter, IdentifyTarget, NestedValues, OnUnset, PropertyRef, Scope,
+    SendEvents, SendUsers, Stream,
+};
+use isthmus_core::destination::Wants;
+use isthmus_core::filter::{Condition, Conditions, Operator};
+use isthmus_core::json;
+use std::collections::{HashMap, HashSet};
+
+/// Names that stand for something else in Amplitude ("Event streaming", read 2026-09: `_all` and
+/// `_identify` "among others"; the rest are its own query words and its carriers of properties).
+const RESERVED_EVENTS: [&str; 6] =
+    ["_all", "_active", "_new", "_identify", "$identify", "$groupidentify"];
+
+/// Property names that make Braze refuse an event ("Custom event properties object", read 2026-09).
+const RESERVED_EVENT_PROPERTIES: [&str; 2] = ["time", "event_name"];
+
+/// Keys of an attributes object that are no attributes, or that Braze refuses or ignores ("User
+/// attributes object", read 2026-09).
+const CONTROL_KEYS: [&str; 11] = [
+    "external_id",
+    "user_alias",
+    "alias_name",
+    "alias_label",
+    "braze_id",
+    "_update_existing_only",
+    "_merge_objects",
+    "push_token_import",
+    "push_tokens",
+    "bio",
+    "email_subscription_info",
+];
+
+/// Attributes that set a field of the profile instead of a custom attribute (same page).
+const STANDARD_FIELDS: [&str; 22] = [
+    "first_name",
+    "last_name",
+    "home_city",
+    "email",
+    "phone",
+    "country",
+    "language",
+    "time_zone",
+    "gender",
+    "dob",
+    "current_location",
+    "date_of_first_session",
+    "date_of_last_session",
+    "marked_email_as_spam_at",
+    "email_subscribe",
+    "push_subscribe",
+    "email_open_tracking_disabled",
+    "email_click_tracking_disabled",
+    "subscription_groups",
+    "facebook",
+    "twitter",
+    "image_url",
+];
+
+/// Distinct properties of one event that Braze keeps (same page).
+const EVENT_PROPERTIES_MAX: usize = 256;
+
+pub(super) fn build(
+    stream: &Stream,
+    destination: &BrazeDestination,
+) -> Result<BrazeStream, Vec<Problem>> {
+    let mut building = Building::default();
+    let identity = building.identity(stream);
+    if stream.send_events.is_none() && stream.send_users.is_none() {
+        building.problems.push(
+            Problem::new("", format!("stream `{}` sends neither events nor users", stream.name))
+                .hint("add `send_events`, `send_users` or both"),
+        );
+    }
+    let app_id = destination.app_id.as_deref();
+    let events = stream
+        .send_events
+        .as_ref()
+        .map(|send| building.events(send, stream, identity.as_ref(), app_id));
+    let users =
+        stream.send_users.as_ref().map(|send| building.users(send, stream, identity.as_ref()));
+    if !building.problems.is_empty() {
+        return Err(building.problems);
+    }
+    Ok(BrazeStream {
+        project: stream.project.clone(),
+        events: events.flatten(),
+        users: users.flatten(),
+        notes: building.notes,
+        tally: Tally::default(),
+    })
+}
+
+/// Who the objects of a stream are about, once that is known to be right.
+struct Identity<'a> {
+    from: &'a PropertyRef,
+    identifiers: Identifiers,
+}
+
+#[derive(Default)]
+struct Building {
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+}
+
+impl Building {
+    fn identity<'a>(&mut self, stream: &'a Stream) -> Option<Identity<'a>> {
+        let before = self.problems.len();
+        let from = &stream.identify_by.from;
+        let known = match from.scope {
+            Scope::Builtin => matches!(from.name.as_str(), "user_id" | "device_id"),
+            Scope::User => true,
+            Scope::Event | Scope::Group => false,
+        };
+        if !known {
+            self.problems.push(
+                Problem::new("identify_by.from", format!("`{}` does not name a user", from.name))
+                    .hint("write user_id, device_id or the name of a user property"),
+            );
+        }
+        let label = stream.user_alias_label.as_deref().map(str::trim).unwrap_or_default();
+        let target = match stream.identify_by.to {
+            IdentifyTarget::ExternalId => Target::ExternalId,
+            IdentifyTarget::BrazeId => Target::BrazeId,
+            IdentifyTarget::Email => Target::Email,
+            IdentifyTarget::UserAlias => {
+                if label.is_empty() {
+                    self.problems.push(
+                        Problem::new("user_alias_label", "an alias needs a label")
+                            .hint("name the kind of alias, for example amplitude_device"),
+                    );
+                }
+                Target::UserAlias { label: label.to_owned() }
+            }
+        };
+        let fine = self.problems.len() == before;
+        fine.then(|| Identity { from, identifiers: Identifiers::new(target) })
+    }
+
+    fn events(
+        &mut self,
+        send: &SendEvents,
+        stream: &Stream,
+        identity: Option<&Identity<'_>>,
+        app_id: Option<&str>,
+    ) -> Option<Events> {
+        if send.events.is_empty() {
+            let problem = Problem::new("send_events.events", "no event is selected");
+            self.problems.push(problem.hint("name at least one, or leave `send_events` out"));
+        }
+        let mut origins = Origins::default();
+        let origin = identity.map(|identity| match identity.from.scope {
+            Scope::User => origins.user(&identity.from.name),
+            _ => origins.builtin(&identity.from.name),
+        });
+        let properties = self.event_properties(send, &mut origins);
+        let for_all = origin
+            .into_iter()
+            .chain(properties.iter().map(|property| property.origin))
+            .any(Origin::needs_user_properties);
+        let mut selected = HashMap::new();
+        for (at, event) in send.events.iter().enumerate() {
+            let path = format!("send_events.events[{at}]");
+            let name = event.as_name.as_ref().unwrap_or(&event.name);
+            let name_path = named(&path, event.as_name.is_some());
+            if RESERVED_EVENTS.contains(&event.name.as_str()) {
+                self.problems.push(
+                    Problem::new(
+                        format!("{path}.name"),
+                        format!("`{}` is a reserved name and cannot be streamed", event.name),
+                    )
+                    .hint("select the event types one by one; user properties go by `send_users`"),
+                );
+            }
+            self.check_name(&name_path, "event name", name);
+            let filters = self.filters(&path, &event.filters, &mut origins);
+            let for_filters =
+                filters.iter().any(|filtered| filtered.origin.needs_user_properties());
+            let wants =
+                if for_all || for_filters { Wants::ItemAndUserProperties } else { Wants::Item };
+            let rule = EventRule::new(name.clone(), app_id, filters);
+            if selected.insert(event.name.clone(), Selected { rule, wants }).is_some() {
+                self.problems.push(
+                    Problem::new(
+                        format!("{path}.name"),
+                        format!("`{}` is selected twice", event.name),
+                    )
+                    .hint("one selection per event type; several filters must all hold"),
+                );
+            }
+        }
+        let identity = identity?;
+        let mapping = EventMapping {
+            origins,
+            identify: Identify { origin: origin?, identifiers: identity.identifiers.clone() },
+            creation: creation_member(stream.update_existing_only, identity.identifiers.is_alias()),
+            properties,
+            nested: nested(stream.nested_values),
+        };
+        Some(Events { mapping, selected })
+    }
+
+    fn event_properties(&mut self, send: &SendEvents, origins: &mut Origins) -> Vec<EventProperty> {
+        let lists = [
+            ("event_properties", &send.event_properties),
+            ("user_properties", &send.user_properties),
+        ];
+        // Sent name to where it comes from, per list.
+        let mut sent: [HashMap<String, Origin>; 2] = [HashMap::new(), HashMap::new()];
+        let [sent_of_event, sent_of_user] = &mut sent;
+        let mut properties = Vec::new();
+        for (list, selected) in lists {
+            let of_event = list == "event_properties";
+            for (at, property) in selected.iter().enumerate() {
+                let path = named(&format!("send_events.{list}[{at}]"), property.as_name.is_some());
+                let wanted = property.as_name.as_ref().unwrap_or(&property.name);
+                self.check_property_name(&path, wanted);
+                let renamed = RESERVED_EVENT_PROPERTIES.contains(&wanted.as_str());
+                let name = if renamed { format!("{wanted}_") } else { wanted.clone() };
+                if renamed {
+                    self.notes.push(format!(
+                        "event property `{wanted}` is sent as `{name}`, because Braze reserves the name"
+                    ));
+                }
+                let origin = if of_event {
+                    origins.event(&property.name)
+                } else {
+                    origins.user(&property.name)
+                };
+                let unless = if of_event { None } else { sent_of_event.get(&name).copied() };
+                if unless.is_some() {
+                    self.notes.push(format!(
+                        "user property `{}` is sent only with events that have no event property for `{name}`",
+                        property.name
+                    ));
+                }
+                let sent = if of_event { &mut *sent_of_event } else { &mut *sent_of_user };
+                if sent.insert(name.clone(), origin).is_some() {
+                    self.collides(&path, &name);
+                }
+                properties.push(EventProperty { member: member(&name), origin, unless, renamed });
+            }
+        }
+        if properties.len() > EVENT_PROPERTIES_MAX {
+            self.problems.push(
+                Problem::new(
+                    "send_events.event_properties",
+                    format!(
+                        "{} properties are selected, event and user properties together",
+                        properties.len()
+                    ),
+                )
+                .hint(format!("Braze keeps the first {EVENT_PROPERTIES_MAX} of an event")),
+            );
+        }
+        properties
+    }
+
+    /// Conditions by property: several on one property can mean more than each alone.
+    fn filters(&mut self, path: &str, filters: &[Filter], origins: &mut Origins) -> Vec<Filtered> {
+        let mut grouped: Vec<(Origin, Vec<Condition>)> = Vec::new();
+        for (at, filter) in filters.iter().enumerate() {
+            let path = format!("{path}.filters[{at}]");
+            let name = &filter.property.name;
+            let origin = match filter.property.scope {
+                Scope::Event => origins.event(name),
+                Scope::User => origins.user(name),
+                Scope::Builtin => origins.builtin(name),
+                Scope::Group => {
+                    self.problems.push(
+                        Problem::new(
+                            format!("{path}.property"),
+                            format!("`{name}` is a group property, which streams cannot filter on"),
+                        )
+                        .hint("filter on event, user or built-in properties"),
+                    );
+                    continue;
+                }
+            };
+            let operator = match filter.op.parse::<Operator>() {
+                Ok(operator) => operator,
+                Err(error) => {
+                    self.problems.push(Problem::new(format!("{path}.op"), error.to_string()));
+                    continue;
+                }
+            };
+            match Condition::new(operator, filter.values.clone()) {
+                Ok(condition) => match grouped.iter_mut().find(|(known, _)| *known == origin) {
+                    Some((_, conditions)) => conditions.push(condition),
+                    None => grouped.push((origin, vec![condition])),
+                },
+                Err(error) => {
+                    self.problems.push(Problem::new(format!("{path}.values"), error.to_string()));
+                }
+            }
+        }
+        grouped
+            .into_iter()
+            .map(|(origin, conditions)| Filtered {
+                origin,
+                conditions: Conditions::new(conditions),
+            })
+            .collect()
+    }
+
+    fn users(
+        &mut self,
+        send: &SendUsers,
+        stream: &Stream,
+        identity: Option<&Identity<'_>>,
+    ) -> Option<AttributesMapping> {
+        let email_identifies = stream.identify_by.to == IdentifyTarget::Email;
+        let mut names = Names::default();
+        let mut members = Vec::new();
+        let mut sent = HashSet::new();
+        for (at, property) in send.user_properties.iter().enumerate() {
+            let path =
+                named(&format!("send_users.user_properties[{at}]"), property.as_name.is_some());
+            let name = property.as_name.as_ref().unwrap_or(&property.name);
+            self.check_property_name(&path, name);
+            if CONTROL_KEYS.contains(&name.as_str()) || (email_identifies && name == "email") {
+                self.problems.push(
+                    Problem::new(&path, format!("`{name}` is no attribute in Braze's requests"))
+                        .hint("leave it out, or send it under another name with `as`"),
+                );
+            } else if STANDARD_FIELDS.contains(&name.as_str()) {
+                self.notes.push(format!(
+                    "user property `{}` sets Braze's standard profile field `{name}`",
+                    property.name
+                ));
+            }
+            // One property may be sent under one name only: its slot is its place in the list.
+            if names.find(&property.name).is_some() {
+                self.problems.push(
+                    Problem::new(
+                        format!("send_users.user_properties[{at}].name"),
+                        format!("`{}` is selected twice", property.name),
+                    )
+                    .hint("a property is sent under one name"),
+                );
+            } else if !sent.insert(name) {
+                self.collides(&path, name);
+            } else {
+                names.insert(&property.name);
+                members.push(member(name));
+            }
+        }
+        if members.is_empty() && stream.update_existing_only && send.user_properties.is_empty() {
+            self.problems.push(
+                Problem::new(
+                    "send_users",
+                    "no property is selected and no user may be created, so there is nothing to send",
+                )
+                .hint("select properties, or leave `send_users` out"),
+            );
+        }
+        let identity = identity?;
+        let from = identity.from;
+        let creates_users = !stream.update_existing_only;
+        Some(AttributesMapping {
+            source: match (from.scope, from.name.as_str()) {
+                (Scope::Builtin, "device_id") => Source::DeviceId,
+                (Scope::Builtin, _) => Source::UserId,
+                _ => Source::Property(from.name.clone()),
+            },
+            identifiers: identity.identifiers.clone(),
+            creation: creation_member(stream.update_existing_only, identity.identifiers.is_alias()),
+            creates_users,
+            names,
+            members,
+            all_on_change: send.send_all_selected_on_change,
+            send_null: send.on_unset == OnUnset::SendNull,
+            nested: nested(stream.nested_values),
+        })
+    }
+
+    fn check_property_name(&mut self, path: &str, name: &str) {
+        self.check_name(path, "property name", name);
+        if name.starts_with('$') {
+            self.problems.push(
+                Problem::new(
+                    path,
+                    format!("property `{name}` starts with `$`, which Braze refuses"),
+                )
+                .hint("send it under another name with `as`"),
+            );
+        }
+    }
+
+    fn check_name(&mut self, path: &str, what: &str, name: &str) {
+        let characters = name.chars().count();
+        if name.trim().is_empty() {
+            self.problems.push(Problem::new(path, format!("the {what} is empty")));
+        } else if characters > CHARACTERS_MAX {
+            self.problems.push(
+                Problem::new(
+                    path,
+                    format!("the {what} has {characters} characters; Braze takes {CHARACTERS_MAX}"),
+                )
+                .hint("send it under a shorter name with `as`"),
+            );
+        }
+    }
+
+    fn collides(&mut self, path: &str, name: &str) {
+        self.problems.push(
+            Problem::new(path, format!("`{name}` is sent twice"))
+                .hint("give one of them another name with `as`"),
+        );
+    }
+}
+
+/// Where a person wrote the name under which something is sent.
+fn named(path: &str, has_as: bool) -> String {
+    format!("{path}.{}", if has_as { "as" } else { "name" })
+}
+
+/// `"total":`
+fn member(name: &str) -> String {
+    let mut member = String::new();
+    json::push_text(&mut member, name);
+    member.push(':');
+    member
+}
+
+fn nested(values: NestedValues) -> Nested {
+    match values {
+        NestedValues::Drop => Nested::Drop,
+        NestedValues::JsonString => Nested::JsonString,
+        NestedValues::Nested => Nested::Keep,
+    }
+}

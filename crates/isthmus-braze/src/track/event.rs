@@ -1,0 +1,185 @@
+//! An Amplitude event as a Braze custom event.
+//!
+//! ```json
+//! { "external_id": "u-1009", "app_id": "7b1c0000-app", "name": "Order Completed",
+//!   "time": "2026-02-03T09:15:02.410Z", "properties": { "total": 84.5, "plan": "pro" } }
+//! ```
+//!
+//! - `properties` holds exactly the selected properties that have a value on this event, event
+//!   properties first. User properties are those at the time of the event.
+//! - An event property wins over a user property that is sent under the same name.
+//! - `time` is the event's corrected time. Braze replaces future times by the time of receipt.
+
+use super::origin::{Origin, Origins, Value, Values};
+use super::{EVENTS, finished};
+use crate::identifier::Identifiers;
+use crate::value::{Nested, push_value};
+use crate::warnings::Tally;
+use isthmus_core::Timestamp;
+use isthmus_core::destination::Mapped;
+use isthmus_core::filter::Conditions;
+use isthmus_core::json;
+use isthmus_core::record::AppliedEvent;
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// Bytes of an object beyond what is precomputed and copied: braces, `time`, separators.
+const OVERHEAD_BYTES: usize = 64;
+
+/// One selected event type.
+#[derive(Debug)]
+pub(crate) struct EventRule {
+    /// The Braze event's name.
+    pub(crate) name: String,
+    /// What stands between the identifier and the time.
+    before_time: String,
+    /// All must hold.
+    pub(crate) filters: Vec<Filtered>,
+}
+
+/// Conditions on one property.
+#[derive(Debug)]
+pub(crate) struct Filtered {
+    pub(crate) origin: Origin,
+    pub(crate) conditions: Conditions,
+}
+
+impl EventRule {
+    pub(crate) fn new(name: String, app_id: Option<&str>, filters: Vec<Filtered>) -> Self {
+        let mut before_time = String::new();
+        if let Some(app_id) = app_id {
+            before_time.push_str(",\"app_id\":");
+            json::push_text(&mut before_time, app_id);
+        }
+        before_time.push_str(",\"name\":");
+        json::push_text(&mut before_time, &name);
+        before_time.push_str(",\"time\":\"");
+        Self { name, before_time, filters }
+    }
+
+    fn holds(&self, values: &Values<'_, '_>) -> bool {
+        self.filters.iter().all(|Filtered { origin, conditions }| {
+            let value = values.get(*origin).map(Value::to_raw);
+            conditions.hold(value.as_deref())
+        })
+    }
+}
+
+/// One property of the Braze event.
+#[derive(Debug)]
+pub(crate) struct EventProperty {
+    /// `"total":`
+    pub(crate) member: String,
+    pub(crate) origin: Origin,
+    /// Sent only where this one has no value.
+    pub(crate) unless: Option<Origin>,
+    /// Whether the name was changed because Braze reserves it.
+    pub(crate) renamed: bool,
+}
+
+/// What all events of one stream have in common.
+#[derive(Debug)]
+pub(crate) struct EventMapping {
+    pub(crate) origins: Origins,
+    pub(crate) identify: Identify,
+    /// `,"_update_existing_only":true` and the like, or nothing.
+    pub(crate) creation: &'static str,
+    pub(crate) properties: Vec<EventProperty>,
+    pub(crate) nested: Nested,
+}
+
+/// Where the identifier of an event comes from, and how it is written.
+#[derive(Debug)]
+pub(crate) struct Identify {
+    pub(crate) origin: Origin,
+    pub(crate) identifiers: Identifiers,
+}
+
+impl EventMapping {
+    /// Appends what becomes of `event`: nothing when the filters of `rule` do not hold.
+    pub(crate) fn map(
+        &self,
+        rule: &EventRule,
+        event: &AppliedEvent<'_>,
+        user_properties: Option<&str>,
+        tally: &Tally,
+        out: &mut Vec<Mapped>,
+    ) {
+        let mapped = self.origins.look_up(event, user_properties, |values| {
+            rule.holds(values).then(|| self.object(rule, event, values, tally))
+        });
+        out.extend(mapped);
+    }
+
+    fn object(
+        &self,
+        rule: &EventRule,
+        event: &AppliedEvent<'_>,
+        values: &Values<'_, '_>,
+        tally: &Tally,
+    ) -> Mapped {
+        let Identify { origin, identifiers } = &self.identify;
+        let identifier = match values.get(*origin) {
+            Some(Value::Text(text)) => identifiers.accept(Cow::Borrowed(text)),
+            Some(Value::Raw(raw)) => identifiers.accept_raw(Some(raw)),
+            Some(Value::Integer(_)) | None => identifiers.accept_raw(None),
+        };
+        let identifier = match identifier {
+            Ok(identifier) => identifier,
+            Err(reason) => return Mapped::Discard { reason },
+        };
+        let copied: usize = self
+            .properties
+            .iter()
+            .map(|property| {
+                property.member.len() + values.get(property.origin).map_or(0, Value::length)
+            })
+            .sum();
+        let mut payload = String::with_capacity(
+            identifiers.length(&identifier) + rule.before_time.len() + copied + OVERHEAD_BYTES,
+        );
+        let lane = identifiers.lane(&identifier, &mut payload);
+        payload.push('{');
+        identifiers.push(&identifier, &mut payload);
+        payload.push_str(&rule.before_time);
+        push_time(&mut payload, event.event_time);
+        payload.push('"');
+        payload.push_str(self.creation);
+        self.push_properties(values, tally, &mut payload);
+        payload.push('}');
+        finished(lane, EVENTS, &rule.name, payload)
+    }
+
+    fn push_properties(&self, values: &Values<'_, '_>, tally: &Tally, payload: &mut String) {
+        const OPENING: &str = ",\"properties\":{";
+        let mut separator = OPENING;
+        for EventProperty { member, origin, unless, renamed } in &self.properties {
+            let Some(value) = values.get(*origin) else { continue };
+            if unless.is_some_and(|winner| values.get(winner).is_some()) {
+                continue;
+            }
+            let before = payload.len();
+            payload.push_str(separator);
+            payload.push_str(member);
+            let pushed = match value {
+                Value::Raw(raw) => push_value(payload, raw, self.nested, tally),
+                other => push_value(payload, &other.to_raw(), self.nested, tally),
+            };
+            if !pushed {
+                payload.truncate(before);
+                continue;
+            }
+            separator = ",";
+            if *renamed {
+                tally.reserved_renamed.add_one();
+            }
+        }
+        if separator != OPENING {
+            payload.push('}');
+        }
+    }
+}
+
+fn push_time(out: &mut String, millis: i64) {
+    write!(out, "{}", Timestamp::from_millis(millis)).expect("a String takes any text");
+}

@@ -1,0 +1,46 @@
+//! What a stream and a destination count. The unit is one mapped object, unless it says otherwise.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of the objects of one stream since the stream exists. Part of the journal's format.
+///
+/// `accepted = delivered + rejected + discarded + pending`, where pending is counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Outcomes of the mapping: objects to deliver, objects discarded, objects rejected.
+    pub accepted: u64,
+    /// Acknowledged by the vendor.
+    pub delivered: u64,
+    /// Of those delivered, the ones acknowledged the first time they were sent.
+    pub delivered_at_once: u64,
+    /// Refused for good, by the vendor or by the mapping on its behalf: dead letters.
+    pub rejected: u64,
+    /// Held back by a rule of the mapping.
+    pub discarded: u64,
+    /// Times that an object has to be sent again, for whatever reason.
+    pub retries: u64,
+    /// Times that an object was sent and no answer came.
+    pub unknown: u64,
+    /// Times that an object was sent again after its outcome was unknown.
+    pub possible_duplicates: u64,
+    /// Times that an object was sent.
+    pub sent: u64,
+    /// Requests that carried at least one object of this stream.
+    pub requests: u64,
+    /// Payload bytes sent.
+    pub bytes: u64,
+}
+
+/// What a destination's requests add up to since the destination exists. Part of the journal's
+/// format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Requests sent.
+    pub requests: u64,
+    /// Vendor objects sent.
+    pub objects: u64,
+    /// Objects saved: deliveries that shared a vendor object with another one.
+    pub joined: u64,
+    /// Bytes of request bodies sent.
+    pub bytes: u64,
+}

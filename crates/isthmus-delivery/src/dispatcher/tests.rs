@@ -1,0 +1,341 @@
+mod world;
+
+use super::*;
+use isthmus_core::ByteSize;
+use isthmus_core::destination::{Lane, Rate, Section};
+use proptest::prelude::*;
+use world::World;
+
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(100), cap: Duration::from_secs(60) };
+
+fn rules() -> Rules {
+    let limits = Limits {
+        objects_per_request: 8,
+        objects_per_section: 6,
+        bytes_per_object: ByteSize::bytes(100),
+        bytes_per_request: ByteSize::bytes(1_400),
+        requests_in_flight: 3,
+        rates: vec![
+            Rate { requests: 20, per: Duration::from_secs(3) },
+            Rate { requests: 100, per: Duration::from_secs(60) },
+        ],
+        linger: Duration::from_millis(10),
+    };
+    Rules { limits, backoff: BACKOFF, window: Window::default() }
+}
+
+fn at(millis: u64) -> Moment {
+    let monotonic = Duration::from_millis(millis);
+    Moment { monotonic, wall: Timestamp::from_millis(1_770_000_000_000).plus(monotonic) }
+}
+
+/// A dispatcher with one stream, and what it takes to drive it by hand.
+struct Hand {
+    dispatcher: Dispatcher,
+    stream: StreamNumber,
+    next: u64,
+    letters: Vec<DeadLetter>,
+}
+
+impl Hand {
+    fn new(rules: Rules) -> Self {
+        let mut dispatcher = Dispatcher::new("braze", rules, Checkpoint::default());
+        let log = Extent { start: 0, end: 0 };
+        let stream = dispatcher.add_stream("product".into(), true, log).unwrap();
+        Self { dispatcher, stream, next: 0, letters: Vec::new() }
+    }
+
+    /// One record with one item per word, of the user that its first letter names.
+    fn take(&mut self, words: &str) {
+        let now = at(0);
+        for (index, word) in (0..).zip(words.split_whitespace()) {
+            let message = Message {
+                lane: Lane::of(&word[..1]),
+                section: Section(0),
+                name: word.to_owned(),
+                payload: word.to_owned(),
+            };
+            let place = Place { offset: self.next, index };
+            let mut mapped = vec![Mapped::Deliver(message)];
+            let (stream, letters) = (self.stream, &mut self.letters);
+            self.dispatcher.take(stream, place, now.wall, &mut mapped, now, letters);
+        }
+        self.next += 100;
+        self.dispatcher.advance(self.stream, self.next);
+    }
+
+    fn start(&mut self, millis: u64) -> Option<(RequestId, String)> {
+        let id = self.dispatcher.start(at(millis))?;
+        self.dispatcher.count_sent(id, self.dispatcher.batch(id).len(), 100);
+        let names: Vec<_> = self.dispatcher.batch(id).iter().map(|d| &*d.message.name).collect();
+        Some((id, names.join(" ")))
+    }
+
+    fn end(&mut self, id: RequestId, ending: Ending, millis: u64) {
+        self.dispatcher.finish(id, ending, at(millis), u64::MAX / 3, &mut self.letters);
+        self.dispatcher.check().unwrap();
+    }
+
+    fn judge(&mut self, id: RequestId, millis: u64, verdict: impl Fn(&str) -> Verdict) {
+        let batch = self.dispatcher.batch(id).iter();
+        let verdicts = batch.map(|delivery| verdict(&delivery.message.name)).collect();
+        self.end(id, Ending::Judged { status: 200, verdicts, budget: None }, millis);
+    }
+
+    fn counts(&self) -> crate::counts::Counts {
+        self.dispatcher.streams[&self.stream].counts
+    }
+}
+
+fn retry(_: &str) -> Verdict {
+    Verdict::Retry { after: None, reason: "503".into() }
+}
+
+fn accept(_: &str) -> Verdict {
+    Verdict::Accepted
+}
+
+#[test]
+fn a_refused_batch_is_halved_until_the_culprit_is_alone() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b c d e f g h");
+    let (mut now, mut requests) = (0, Vec::new());
+    while hand.counts().delivered + hand.counts().rejected < 8 {
+        now += 1_000;
+        let (id, names) = hand.start(now).unwrap();
+        let poisoned = names.contains('f');
+        requests.push(names);
+        hand.judge(id, now, |_| match poisoned {
+            true => Verdict::Split { reason: "400 bad object".into() },
+            false => Verdict::Accepted,
+        });
+    }
+    insta::assert_snapshot!(requests.join("\n"), @r"
+    a b c d e f g h
+    a b c d
+    e f g h
+    e f
+    g h
+    e
+    f
+    ");
+    assert_eq!(hand.letters.len(), 1);
+    assert_eq!((&*hand.letters[0].name, &*hand.letters[0].reason), ("f", "400 bad object"));
+}
+
+#[test]
+fn objects_that_keep_failing_while_others_succeed_are_taken_apart() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b c d");
+    let mut requests = Vec::new();
+    for now in (100_000..=700_000).step_by(100_000) {
+        while let Some((id, names)) = hand.start(now) {
+            hand.judge(id, now, if names.contains('c') { retry } else { accept });
+            requests.push(names);
+        }
+        hand.take("z");
+        let (id, _) = hand.start(now + 1).unwrap();
+        hand.judge(id, now + 1, accept);
+    }
+    insta::assert_snapshot!(requests.join("\n"), @r"
+    a b c d
+    a b c d
+    a b c d
+    a b c d
+    a b
+    c d
+    c
+    d
+    c
+    ");
+}
+
+#[test]
+fn a_vendor_that_is_down_is_tried_with_one_request_at_a_time() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b c d e f g h i j k l m n o p q r s t u v w x y z");
+    let mut now = 0;
+    let mut started = Vec::new();
+    while started.len() < 40 {
+        now += 100;
+        while let Some((id, _)) = hand.start(now) {
+            started.push(now);
+            hand.end(id, Ending::NotSent { reason: "refused".into() }, now);
+        }
+    }
+    assert!(matches!(hand.dispatcher.condition(), Condition::Struggling { .. }));
+    let late = started.windows(2).rev().take(10).map(|pair| pair[1] - pair[0]);
+    assert!(late.min() > Some(5_000), "{started:?}");
+    assert_eq!(hand.counts().possible_duplicates, 0, "nothing was sent");
+}
+
+#[test]
+fn a_429_makes_the_whole_destination_wait_and_costs_no_attempt() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b");
+    let (id, _) = hand.start(1_000).unwrap();
+    let after = Some(Duration::from_secs(30));
+    hand.judge(id, 1_000, |_| Verdict::Retry { after, reason: "429".into() });
+    hand.take("c");
+    assert_eq!(hand.start(30_999), None);
+    assert_eq!(hand.dispatcher.next_start(at(2_000).monotonic), Some(Duration::from_secs(31)));
+    let (id, names) = hand.start(31_000).unwrap();
+    assert_eq!(names, "a b c");
+    hand.judge(id, 31_000, accept);
+    assert_eq!(hand.counts().delivered_at_once, 3);
+}
+
+#[test]
+fn a_refused_key_pauses_until_one_object_is_taken() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b c");
+    let (id, _) = hand.start(1_000).unwrap();
+    hand.judge(id, 1_000, |_| Verdict::Pause { reason: "401".into() });
+    let paused = Condition::Paused { reason: "401".into(), since: at(1_000).wall };
+    assert_eq!(hand.dispatcher.condition(), paused);
+    assert_eq!(hand.start(1_000), None);
+    let (id, names) = hand.start(100_000).unwrap();
+    assert_eq!((&*names, hand.start(100_000)), ("a", None));
+    hand.judge(id, 100_000, accept);
+    assert_eq!(hand.dispatcher.condition(), Condition::Well);
+    assert_eq!(hand.start(100_100).unwrap().1, "b c");
+}
+
+#[test]
+fn a_timeout_is_unknown_and_sending_again_is_a_possible_duplicate() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b");
+    let (id, _) = hand.start(1_000).unwrap();
+    hand.end(id, Ending::Unknown { reason: "timed out".into() }, 1_000);
+    let status = hand.dispatcher.status(&"braze".into(), at(1_000));
+    assert_eq!((status.streams[0].unknown_pending, status.streams[0].pending), (2, 2));
+    let (id, _) = hand.start(100_000).unwrap();
+    hand.judge(id, 100_000, accept);
+    let counts = hand.counts();
+    assert_eq!((counts.unknown, counts.possible_duplicates), (2, 2));
+    assert_eq!((counts.delivered, counts.delivered_at_once), (2, 0));
+    let status = hand.dispatcher.status(&"braze".into(), at(100_000));
+    assert_eq!(status.streams[0].unknown_pending, 0);
+}
+
+#[test]
+fn an_object_larger_than_the_vendor_takes_is_a_dead_letter_at_once() {
+    let mut hand = Hand::new(rules());
+    let long = "x".repeat(101);
+    hand.take(&format!("a {long}"));
+    assert_eq!(hand.letters[0].reason, "object of 101 bytes exceeds 100 bytes");
+    assert_eq!(hand.letters[0].payload, long);
+    assert_eq!(hand.start(1_000).unwrap().1, "a");
+    assert_eq!((hand.counts().accepted, hand.counts().rejected), (2, 1));
+}
+
+#[test]
+fn an_object_that_no_verdict_mentions_is_left_to_people() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b");
+    let (id, _) = hand.start(1_000).unwrap();
+    let verdicts = vec![Verdict::Accepted];
+    hand.end(id, Ending::Judged { status: 200, verdicts, budget: None }, 1_000);
+    assert_eq!((hand.counts().delivered, hand.letters.len()), (1, 1));
+}
+
+#[test]
+fn a_window_that_is_full_stops_reading_and_a_stuck_user_does_not_fill_it() {
+    let window = Window { objects: 4, bytes: 1 << 20, items: 6 };
+    let mut hand = Hand::new(Rules { window, ..rules() });
+    assert_eq!(hand.dispatcher.next_read(10_000), Some(0));
+    hand.take("a");
+    let (stuck, _) = hand.start(1_000).unwrap();
+    for users in ["b", "c", "d"] {
+        assert!(hand.dispatcher.next_read(10_000).is_some());
+        hand.take(users);
+        let (id, _) = hand.start(2_000).unwrap();
+        hand.judge(id, 2_000, accept);
+    }
+    hand.take("b c");
+    assert_eq!(hand.dispatcher.next_read(10_000), None, "six items from the stuck one on");
+    let stream = &hand.dispatcher.streams[&hand.stream];
+    assert_eq!(stream.cursor(), Place { offset: 0, index: 0 });
+    hand.judge(stuck, 3_000, accept);
+    let stream = &hand.dispatcher.streams[&hand.stream];
+    assert_eq!(stream.cursor(), Place { offset: 400, index: 0 });
+    assert_eq!(hand.dispatcher.next_read(10_000), Some(500));
+}
+
+#[test]
+fn halting_stops_sending_and_loses_nothing() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b");
+    hand.dispatcher.halt("maintenance".into());
+    assert_eq!(hand.start(1_000), None);
+    assert_eq!(hand.dispatcher.next_start(at(1_000).monotonic), None);
+    hand.dispatcher.resume();
+    assert_eq!(hand.start(1_000).unwrap().1, "a b");
+}
+
+#[test]
+fn a_removed_stream_is_forgotten_wherever_its_objects_are() {
+    let mut hand = Hand::new(rules());
+    hand.take("a");
+    let (id, _) = hand.start(1_000).unwrap();
+    hand.take("a b");
+    hand.dispatcher.remove_stream("product", at(1_000)).unwrap();
+    hand.dispatcher.check().unwrap();
+    let again = Err(StreamError::Unknown { name: "product".into() });
+    assert_eq!(hand.dispatcher.remove_stream("product", at(1_000)), again);
+    hand.judge(id, 1_100, accept);
+    assert_eq!(hand.start(2_000), None);
+    assert!(hand.dispatcher.is_idle(10_000));
+}
+
+#[test]
+fn what_passes_while_a_stream_is_disabled_is_never_sent() {
+    let mut hand = Hand::new(rules());
+    hand.take("a");
+    hand.dispatcher.set_enabled("product", false, 100).unwrap();
+    assert_eq!(hand.dispatcher.next_read(500), None);
+    // Restarts while "a" is not delivered: it was accepted, so it is still read and sent.
+    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry() else { panic!() };
+    let log = Extent { start: 0, end: 500 };
+    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
+    let stream = dispatcher.add_stream("product".into(), false, log).unwrap();
+    assert_eq!(dispatcher.next_read(500), Some(0));
+    dispatcher.set_enabled("product", true, 500).unwrap();
+    let mut hand = Hand { dispatcher, stream, next: 0, letters: Vec::new() };
+    hand.take("a");
+    assert_eq!(hand.dispatcher.next_read(500), None);
+    assert_eq!(hand.dispatcher.next_read(501), Some(500));
+    assert_eq!(hand.start(1_000).unwrap().1, "a");
+}
+
+#[test]
+fn a_stream_that_nobody_asks_for_is_disabled_and_holds_no_log() {
+    let mut hand = Hand::new(rules());
+    hand.take("a");
+    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry() else { panic!() };
+    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
+    assert_eq!(dispatcher.retire_the_rest(), ["product"]);
+    assert_eq!(dispatcher.status(&"braze".into(), at(0)).lowest_cursor(), None);
+    let Some(Entry::Checkpoint(known)) = dispatcher.take_entry() else { panic!() };
+    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
+    // The log was trimmed meanwhile, beyond what the stream had pending.
+    let log = Extent { start: 300, end: 500 };
+    let stream = dispatcher.add_stream("product".into(), true, log).unwrap();
+    assert_eq!(dispatcher.next_read(600), Some(500));
+    assert_eq!(stream, hand.stream);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever the vendor does and wherever the program is killed.
+    #[test]
+    fn nothing_is_lost_doubled_reordered_or_miscounted(seed: u64) {
+        let mut world = World::new(seed);
+        for _ in 0..400 {
+            world.step();
+        }
+        world.mend_and_drain();
+    }
+}

@@ -1,0 +1,444 @@
+//! The part that runs: reads, sends, waits and writes down, as the [`Dispatcher`] says.
+//!
+//! One task per destination. Each turn it reads at most one record, starts what may start, hands
+//! what happened since to the journal, and then waits for whatever comes first. Only one entry is
+//! on its way to the journal at a time, and the next one takes everything that came up meanwhile,
+//! so the disk is synced once for many requests.
+
+mod handle;
+mod reading;
+
+pub use handle::{ControlError, Handle};
+pub use reading::StreamSpec;
+
+use crate::dead_letters::DeadLetterStore;
+use crate::dispatcher::{Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, Window};
+use crate::journal::replay::replay;
+use crate::journal::{Entry, Journal, JournalError};
+use crate::metrics as names;
+use crate::snapshots::SnapshotError;
+use crate::source::{EventSource, SourceError};
+use crate::status::DestinationStatus;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use handle::Command;
+use isthmus_core::destination::{Destination, EncodeError, Encoded};
+use isthmus_core::record::RecordError;
+use isthmus_core::seam::{Backoff, BoxFuture, Clock, Http, Random, Reply, Request, SendError};
+use isthmus_state::StateError;
+use isthmus_state::dead_letters::DeadLetter;
+use reading::Reading;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// A checkpoint is taken at least this often while anything changes: what was read since is read
+/// again after a crash, and the logs are kept for it.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// A checkpoint is taken after this much journal, which bounds replaying at start-up.
+const CHECKPOINT_BYTES: usize = 2 << 20;
+/// How long to wait before trying a full journal again.
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+/// Commands that wait to be carried out: they come from people.
+const COMMANDS_MAX: usize = 16;
+/// While reading without a pause, the status is renewed at least this often.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
+/// How often the gauges follow the status: scrapes come seconds apart.
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
+/// What an engine works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The destination's name in the resources.
+    pub name: Arc<str>,
+    pub destination: Arc<dyn Destination>,
+    pub source: Arc<dyn EventSource>,
+    pub journal: Arc<dyn Journal>,
+    pub dead_letters: Arc<dyn DeadLetterStore>,
+    pub http: Arc<dyn Http>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub config: EngineConfig,
+}
+
+/// What a deployment may choose.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// Waits between attempts; there is no last attempt.
+    pub backoff: Backoff,
+    /// How much of each stream may be in memory.
+    pub window: Window,
+}
+
+impl Default for EngineConfig {
+    /// From one second up to one minute (`braze-rest.md` 2.7).
+    fn default() -> Self {
+        let backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_secs(60) };
+        Self { backoff, window: Window::default() }
+    }
+}
+
+/// Why an engine stopped or did not start: each needs the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("journal of destination {destination} failed")]
+    Journal { destination: Arc<str>, source: JournalError },
+    #[error("dead letters cannot be stored")]
+    DeadLetters(#[from] StateError),
+    #[error("events cannot be read")]
+    Source(#[from] SourceError),
+    #[error("record at offset {offset} of the event log cannot be read")]
+    Record { offset: u64, source: RecordError },
+    #[error("user properties cannot be read")]
+    Snapshot(#[from] SnapshotError),
+    #[error("streams of a destination must have different names")]
+    Stream(#[from] StreamError),
+}
+
+/// A request whose intent is not on disk yet.
+struct Prepared {
+    id: RequestId,
+    request: Request,
+    objects: usize,
+}
+
+/// What waits for one entry to reach the disk.
+struct Writing {
+    done: BoxFuture<'static, Result<u64, JournalError>>,
+    entry: Entry,
+    /// Requests to send then.
+    requests: Vec<Prepared>,
+    /// Commands to answer then.
+    answers: Vec<oneshot::Sender<()>>,
+}
+
+/// A reply, and how long it took.
+struct Replied {
+    id: RequestId,
+    result: Result<Reply, SendError>,
+    took: Duration,
+}
+
+/// Delivery to one destination.
+pub struct Engine {
+    parts: Parts,
+    dispatcher: Dispatcher,
+    reading: Reading,
+    sending: FuturesUnordered<BoxFuture<'static, Replied>>,
+    prepared: Vec<Prepared>,
+    writing: Option<Writing>,
+    letters: Vec<DeadLetter>,
+    commands: mpsc::Receiver<Command>,
+    answers: Vec<oneshot::Sender<()>>,
+    status: watch::Sender<Arc<DestinationStatus>>,
+    status_at: Duration,
+    gauges_at: Duration,
+    /// Whether anything happened that the last checkpoint does not hold.
+    changed: bool,
+    checkpoint_at: Duration,
+    journal_bytes: usize,
+}
+
+impl Engine {
+    /// Replays the journal and opens `streams` where they stopped; a stream that the journal does
+    /// not know starts at the present end of the log. A stream that the journal knows and that is
+    /// not among `streams` is disabled.
+    pub fn open(
+        parts: Parts,
+        streams: Vec<StreamSpec>,
+    ) -> Result<(Self, Handle), EngineError> {
+        let known = replay(&*parts.journal)
+            .map_err(|source| EngineError::Journal { destination: parts.name.clone(), source })?;
+        let EngineConfig { backoff, window } = parts.config;
+        let rules = Rules { limits: parts.destination.limits(), backoff, window };
+        let mut dispatcher = Dispatcher::new(&parts.name, rules, known);
+        let mut reading = Reading::new(parts.source.clone());
+        for spec in streams {
+            let StreamSpec { name, mapping, enabled } = spec;
+            let number = dispatcher.add_stream(name, enabled, extent(&*parts.source))?;
+            reading.add(number, mapping);
+        }
+        for stream in dispatcher.retire_the_rest() {
+            tracing::warn!(destination = %parts.name, stream, "stream is gone from the resources");
+        }
+        let now = Moment::of(&*parts.clock);
+        let status = watch::Sender::new(Arc::new(dispatcher.status(&parts.name, now)));
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let handle = Handle::new(sender, status.subscribe(), parts.source.clone());
+        let engine = Self {
+            parts,
+            dispatcher,
+            reading,
+            sending: FuturesUnordered::new(),
+            prepared: Vec::new(),
+            writing: None,
+            letters: Vec::new(),
+            commands,
+            answers: Vec::new(),
+            status,
+            status_at: now.monotonic,
+            gauges_at: Duration::ZERO,
+            changed: false,
+            checkpoint_at: now.monotonic,
+            journal_bytes: 0,
+        };
+        Ok((engine, handle))
+    }
+
+    /// Delivers until `stop`; then starts no more requests, waits for those under way, and takes
+    /// a last checkpoint.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), EngineError> {
+        while !stop.is_cancelled() {
+            let now = Moment::of(&*self.parts.clock);
+            let more = self.read(now)?;
+            self.start_requests(now);
+            self.write(now)?;
+            self.publish(now, more);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                turn = self.turn(now, more) => turn?,
+            }
+        }
+        self.wind_up().await
+    }
+
+    /// Waits for whatever comes first and takes it in. Dropping it between two of those loses
+    /// nothing: what it waits for stays in `self`.
+    async fn turn(&mut self, now: Moment, more: bool) -> Result<(), EngineError> {
+        let wake_at = self.wake_at(now.monotonic);
+        let wake = async {
+            match wake_at {
+                Some(at) => self.parts.clock.sleep(at.saturating_sub(now.monotonic)).await,
+                None => pending().await,
+            }
+        };
+        let read_to = self.parts.source.end();
+        tokio::select! {
+            biased;
+            written = finished(&mut self.writing) => self.written(written)?,
+            Some(replied) = self.sending.next(), if !self.sending.is_empty() => {
+                self.replied(replied);
+            }
+            Some(command) = self.commands.recv() => self.obey(command),
+            // Reading goes on, after everybody else on this thread had a turn.
+            () = tokio::task::yield_now(), if more => {}
+            () = wake => {}
+            () = self.parts.source.wait_beyond(read_to), if !more => {}
+        }
+        Ok(())
+    }
+
+    fn wake_at(&mut self, now: Duration) -> Option<Duration> {
+        let checkpoint = self.changed.then_some(self.checkpoint_at + CHECKPOINT_EVERY);
+        checkpoint.into_iter().chain(self.dispatcher.next_start(now)).min()
+    }
+
+    /// Reads one record, if any stream has room; returns whether there is more to read.
+    fn read(&mut self, now: Moment) -> Result<bool, EngineError> {
+        let end = self.parts.source.end();
+        let Some(offset) = self.dispatcher.next_read(end) else { return Ok(false) };
+        self.reading.read(offset, &mut self.dispatcher, now, &mut self.letters)?;
+        self.changed = true;
+        Ok(self.dispatcher.next_read(end).is_some())
+    }
+
+    fn start_requests(&mut self, now: Moment) {
+        while let Some(id) = self.dispatcher.start(now) {
+            match self.encode(id) {
+                Ok(encoded) => {
+                    let Encoded { request, objects } = encoded;
+                    self.prepared.push(Prepared { id, request, objects });
+                }
+                Err(EncodeError { reason }) => self.finish(id, Ending::Unencodable { reason }, now),
+            }
+        }
+    }
+
+    fn encode(&self, id: RequestId) -> Result<Encoded, EncodeError> {
+        let encoded = self.parts.destination.encode(self.dispatcher.batch(id))?;
+        let (actual, max) =
+            (encoded.request.body.len(), self.parts.destination.limits().bytes_per_request);
+        if actual > max.as_usize() {
+            let reason = format!("request of {actual} bytes exceeds {max}");
+            return Err(EncodeError { reason });
+        }
+        Ok(encoded)
+    }
+
+    fn finish(&mut self, id: RequestId, ending: Ending, now: Moment) {
+        let random = self.parts.random.next_u64();
+        self.dispatcher.finish(id, ending, now, random, &mut self.letters);
+        self.changed = true;
+    }
+
+    /// Hands what happened to the journal, unless an entry is on its way already.
+    fn write(&mut self, now: Moment) -> Result<(), EngineError> {
+        if self.writing.is_some() {
+            return Ok(());
+        }
+        let old = now.monotonic >= self.checkpoint_at + CHECKPOINT_EVERY;
+        if self.changed && (old || self.journal_bytes >= CHECKPOINT_BYTES) {
+            self.dispatcher.want_checkpoint();
+        }
+        let Some(entry) = self.dispatcher.take_entry() else { return Ok(()) };
+        self.store_letters()?;
+        let bytes = entry.encode();
+        self.journal_bytes += bytes.len();
+        if matches!(entry, Entry::Checkpoint(_)) {
+            self.checkpoint_at = now.monotonic;
+            self.journal_bytes = 0;
+            self.changed = false;
+        }
+        metrics::counter!(names::JOURNAL_BYTES, "destination" => self.parts.name.to_string())
+            .increment(bytes.len() as u64);
+        let journal = self.parts.journal.clone();
+        let clock = self.parts.clock.clone();
+        self.writing = Some(Writing {
+            done: Box::pin(append(journal, clock, bytes, self.parts.name.clone())),
+            entry,
+            requests: std::mem::take(&mut self.prepared),
+            answers: std::mem::take(&mut self.answers),
+        });
+        Ok(())
+    }
+
+    fn store_letters(&mut self) -> Result<(), EngineError> {
+        if !self.letters.is_empty() {
+            self.parts.dead_letters.put(&self.letters)?;
+            self.letters.clear();
+        }
+        Ok(())
+    }
+
+    /// The entry on its way is on disk: its requests may leave.
+    fn written(
+        &mut self,
+        (written, result): (Writing, Result<u64, JournalError>),
+    ) -> Result<(), EngineError> {
+        let failed =
+            |source| EngineError::Journal { destination: self.parts.name.clone(), source };
+        let position = result.map_err(failed)?;
+        self.dispatcher.on_disk(&written.entry);
+        if matches!(written.entry, Entry::Checkpoint(_)) {
+            self.parts.journal.trim(position).map_err(failed)?;
+        }
+        for Prepared { id, request, objects } in written.requests {
+            self.dispatcher.count_sent(id, objects, request.body.len());
+            let clock = self.parts.clock.clone();
+            let started = clock.monotonic();
+            let reply = self.parts.http.send(request);
+            self.sending.push(Box::pin(async move {
+                let result = reply.await;
+                Replied { id, result, took: clock.monotonic().saturating_sub(started) }
+            }));
+        }
+        for answer in written.answers {
+            // Whoever asked may be gone.
+            answer.send(()).ok();
+        }
+        Ok(())
+    }
+
+    fn replied(&mut self, Replied { id, result, took }: Replied) {
+        let destination = || self.parts.name.to_string();
+        let status = match &result {
+            Ok(reply) => names::status_class(reply.status),
+            Err(_) => "none",
+        };
+        metrics::counter!(names::REPLIES, "destination" => destination(), "status" => status)
+            .increment(1);
+        metrics::histogram!(names::REQUEST_SECONDS, "destination" => destination())
+            .record(took.as_secs_f64());
+        let ending = match result {
+            Ok(reply) => {
+                let destination = &self.parts.destination;
+                Ending::Judged {
+                    status: reply.status,
+                    verdicts: destination.judge(self.dispatcher.batch(id), &reply),
+                    budget: destination.budget(&reply),
+                }
+            }
+            Err(SendError::NotSent { reason }) => Ending::NotSent { reason },
+            Err(SendError::Unknown { reason }) => Ending::Unknown { reason },
+        };
+        tracing::debug!(destination = %self.parts.name, request = id.0, status, ?took, "request ended");
+        self.finish(id, ending, Moment::of(&*self.parts.clock));
+    }
+
+    fn publish(&mut self, now: Moment, more: bool) {
+        if more && now.monotonic < self.status_at + STATUS_EVERY {
+            return;
+        }
+        self.status_at = now.monotonic;
+        let status = self.dispatcher.status(&self.parts.name, now);
+        if now.monotonic >= self.gauges_at {
+            self.gauges_at = now.monotonic + GAUGES_EVERY;
+            self.dispatcher.gauge(&status);
+        }
+        self.status.send_replace(Arc::new(status));
+    }
+
+    /// Waits for what is under way, sends nothing new, and takes a last checkpoint.
+    async fn wind_up(mut self) -> Result<(), EngineError> {
+        loop {
+            let now = Moment::of(&*self.parts.clock);
+            if self.dispatcher.in_flight() == 0 {
+                self.dispatcher.want_checkpoint();
+            }
+            let last = self.dispatcher.in_flight() == 0 && self.writing.is_none();
+            self.write(now)?;
+            self.publish(now, false);
+            tokio::select! {
+                biased;
+                written = finished(&mut self.writing) => self.written(written)?,
+                Some(replied) = self.sending.next(), if !self.sending.is_empty() => {
+                    self.replied(replied);
+                }
+            }
+            if last {
+                self.publish(now, false);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The part of the log that is there.
+fn extent(source: &dyn EventSource) -> Extent {
+    Extent { start: source.start(), end: source.end() }
+}
+
+/// Completes with what was being written once it is, and never while nothing is. Dropping it
+/// loses nothing.
+async fn finished(writing: &mut Option<Writing>) -> (Writing, Result<u64, JournalError>) {
+    let Some(waiting) = writing else { return pending().await };
+    let result = (&mut waiting.done).await;
+    match writing.take() {
+        Some(written) => (written, result),
+        None => pending().await,
+    }
+}
+
+/// Appends `bytes`; a full journal is waited out, because nothing may leave without its intent.
+async fn append(
+    journal: Arc<dyn Journal>,
+    clock: Arc<dyn Clock>,
+    bytes: Vec<u8>,
+    destination: Arc<str>,
+) -> Result<u64, JournalError> {
+    loop {
+        match journal.append(bytes.clone()).await {
+            Err(error @ JournalError::Wait { .. }) => {
+                tracing::warn!(%destination, %error, retry_in = ?JOURNAL_RETRY, "sending postponed");
+                clock.sleep(JOURNAL_RETRY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

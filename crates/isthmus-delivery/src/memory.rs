@@ -1,0 +1,170 @@
+//! A source, a journal and a dead-letter store in memory, for tests and the simulator. They keep
+//! their contents across a "crash": everything appended is on disk as far as the engine can tell.
+
+use crate::dead_letters::DeadLetterStore;
+use crate::journal::{Journal, JournalError};
+use crate::source::{EventSource, SourceError, SourceRecord};
+use bytes::Bytes;
+use isthmus_core::Place;
+use isthmus_core::seam::BoxFuture;
+use isthmus_state::StateError;
+use isthmus_state::dead_letters::DeadLetter;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// An event log in memory. A record's offset is the sum of the lengths before it.
+#[derive(Debug, Clone)]
+pub struct MemorySource {
+    records: Arc<Mutex<BTreeMap<u64, Bytes>>>,
+    end: watch::Sender<u64>,
+}
+
+impl Default for MemorySource {
+    fn default() -> Self {
+        Self { records: Arc::default(), end: watch::Sender::new(0) }
+    }
+}
+
+impl MemorySource {
+    /// Appends one encoded batch and returns its offset.
+    pub fn append(&self, payload: Vec<u8>) -> u64 {
+        let offset = *self.end.borrow();
+        let next = offset + payload.len() as u64;
+        lock(&self.records).insert(offset, payload.into());
+        self.end.send_replace(next);
+        offset
+    }
+
+    /// Offsets of all records.
+    pub fn offsets(&self) -> Vec<u64> {
+        lock(&self.records).keys().copied().collect()
+    }
+
+    /// Forgets records before `offset`.
+    pub fn trim(&self, offset: u64) {
+        let mut records = lock(&self.records);
+        let kept = records.split_off(&offset);
+        *records = kept;
+    }
+}
+
+impl EventSource for MemorySource {
+    fn start(&self) -> u64 {
+        lock(&self.records).keys().next().copied().unwrap_or(self.end())
+    }
+
+    fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    fn read(&self, offset: u64) -> Result<Option<SourceRecord>, SourceError> {
+        let start = self.start();
+        if offset < start {
+            return Err(SourceError::Trimmed { offset, start });
+        }
+        let record = lock(&self.records).get(&offset).cloned();
+        Ok(record.map(|payload| SourceRecord {
+            offset,
+            next: offset + payload.len() as u64,
+            payload,
+        }))
+    }
+
+    fn wait_beyond(&self, offset: u64) -> BoxFuture<'static, ()> {
+        let mut end = self.end.subscribe();
+        Box::pin(async move {
+            if end.wait_for(|end| *end > offset).await.is_err() {
+                // The log is gone: nothing will ever be appended.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
+/// A journal in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryJournal {
+    entries: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
+    appended: Arc<Mutex<u64>>,
+}
+
+impl MemoryJournal {
+    /// Entries that are kept.
+    pub fn len(&self) -> usize {
+        lock(&self.entries).len()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends at once.
+    pub fn append_now(&self, entry: Vec<u8>) -> u64 {
+        let mut appended = lock(&self.appended);
+        let position = *appended;
+        *appended += 1;
+        lock(&self.entries).insert(position, entry);
+        position
+    }
+
+    /// A journal with the first `count` of the entries kept here: what a crash after them leaves.
+    #[must_use]
+    pub fn cut_after(&self, count: usize) -> Self {
+        let entries: BTreeMap<_, _> =
+            lock(&self.entries).iter().take(count).map(|(at, entry)| (*at, entry.clone())).collect();
+        Self {
+            entries: Arc::new(Mutex::new(entries)),
+            appended: Arc::new(Mutex::new(*lock(&self.appended))),
+        }
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append(&self, entry: Vec<u8>) -> BoxFuture<'static, Result<u64, JournalError>> {
+        let journal = self.clone();
+        Box::pin(async move { Ok(journal.append_now(entry)) })
+    }
+
+    fn replay(
+        &self,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        lock(&self.entries).values().try_for_each(|entry| visit(entry))
+    }
+
+    fn trim(&self, position: u64) -> Result<(), JournalError> {
+        let mut entries = lock(&self.entries);
+        let kept = entries.split_off(&position);
+        *entries = kept;
+        Ok(())
+    }
+}
+
+/// Dead letters in memory, by stream, place and part.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDeadLetters {
+    letters: Arc<Mutex<BTreeMap<(String, Place, u16), DeadLetter>>>,
+}
+
+impl MemoryDeadLetters {
+    /// All of them, in order.
+    pub fn all(&self) -> Vec<DeadLetter> {
+        lock(&self.letters).values().cloned().collect()
+    }
+}
+
+impl DeadLetterStore for MemoryDeadLetters {
+    fn put(&self, letters: &[DeadLetter]) -> Result<(), StateError> {
+        let mut kept = lock(&self.letters);
+        for letter in letters {
+            kept.insert((letter.stream.clone(), letter.place, letter.part), letter.clone());
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,71 @@
+//! What can be seen from outside, at any time, without asking the engine.
+
+use crate::counts::{Counts, Totals};
+use crate::health::Condition;
+use crate::latency::Latency;
+use isthmus_core::Place;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationStatus {
+    pub name: Arc<str>,
+    pub condition: Condition,
+    /// How long its rates, or a wait that it asked for, hold requests back from now on.
+    pub throttled_for: Option<Duration>,
+    pub requests_in_flight: usize,
+    /// Users with anything pending.
+    pub lanes: usize,
+    /// Of those, the ones that wait for a retry.
+    pub lanes_waiting: usize,
+    pub totals: Totals,
+    pub streams: Vec<StreamStatus>,
+}
+
+/// One stream of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStatus {
+    pub name: Arc<str>,
+    pub enabled: bool,
+    /// The first place of the event log that is not finished.
+    pub cursor: Place,
+    /// The cursor as a restart would find it.
+    pub cursor_on_disk: Place,
+    /// Whether the log must be kept from [`Self::cursor_on_disk`] on.
+    pub holds_log: bool,
+    /// Offset of the next record to read.
+    pub position: u64,
+    /// Objects accepted and not finished: waiting, under way, or unknown and to be sent again.
+    pub pending: u64,
+    /// Of those, the ones of which an attempt's outcome is unknown.
+    pub unknown_pending: u64,
+    pub counts: Counts,
+    /// Objects discarded, by reason.
+    pub discards: BTreeMap<Cow<'static, str>, u64>,
+    /// From acceptance to acknowledgement, over the last minute.
+    pub latency: Latency,
+}
+
+impl DestinationStatus {
+    /// The stream called `name`.
+    pub fn stream(&self, name: &str) -> Option<&StreamStatus> {
+        self.streams.iter().find(|stream| *stream.name == *name)
+    }
+
+    /// The first place of the event log that a restart would need; `None` when it needs none.
+    pub fn lowest_cursor(&self) -> Option<Place> {
+        let holding = self.streams.iter().filter(|stream| stream.holds_log);
+        holding.map(|stream| stream.cursor_on_disk).min()
+    }
+}
+
+impl StreamStatus {
+    /// Whether accepted = delivered + rejected + discarded + pending.
+    pub fn adds_up(&self) -> bool {
+        let Counts { accepted, delivered, rejected, discarded, .. } = self.counts;
+        accepted == delivered + rejected + discarded + self.pending
+    }
+}

@@ -1,0 +1,184 @@
+//! Whatever happens, in any order: what was acknowledged is there, and nothing else is.
+
+use super::*;
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Appends a group of records of these lengths.
+    Append(Vec<u64>),
+    /// Removes what lies before this share (in 1/8) of the log.
+    Trim(u64),
+    FailWrite,
+    FailSyncs(u32),
+    FailTruncate,
+    FailCreate,
+    FailRemove,
+    /// Leaves this much space, hidden from whoever asks.
+    Fill(u64),
+    Kill,
+    Crash,
+    /// An append that the power failure interrupts before anybody hears of it.
+    CrashDuring(Vec<u64>),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let lengths = || prop::collection::vec(prop_oneof![0u64..40, 0u64..1_500], 1..6);
+    prop_oneof![
+        12 => lengths().prop_map(Step::Append),
+        2 => (0u64..=8).prop_map(Step::Trim),
+        1 => Just(Step::FailWrite),
+        2 => (1u32..4).prop_map(Step::FailSyncs),
+        1 => Just(Step::FailTruncate),
+        1 => Just(Step::FailCreate),
+        1 => Just(Step::FailRemove),
+        1 => (0u64..4_000).prop_map(Step::Fill),
+        1 => Just(Step::Kill),
+        2 => Just(Step::Crash),
+        3 => lengths().prop_map(Step::CrashDuring),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What the log has to hold.
+#[derive(Default)]
+struct Model {
+    /// Acknowledged and not yet seen to be trimmed, in order.
+    kept: Vec<(u64, Vec<u8>)>,
+    /// Sent since the last opening and not acknowledged; a crash may keep the first few of a group.
+    unknown: Vec<Vec<u8>>,
+    sent: u64,
+}
+
+impl Model {
+    fn payloads(&mut self, lengths: &[u64]) -> Vec<Vec<u8>> {
+        let numbers = self.sent..;
+        self.sent += lengths.len() as u64;
+        numbers.zip(lengths).map(|(number, len)| payload(number, *len)).collect()
+    }
+
+    /// Compares with an open log that lost nothing since the last comparison.
+    fn check(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
+        let start = bench.log.start();
+        self.kept.retain(|(offset, _)| *offset >= start);
+        prop_assert_eq!(&bench.records().unwrap(), &self.kept);
+        Ok(())
+    }
+
+    /// Compares with a log that was opened again, and takes up what survived unacknowledged.
+    fn check_opened(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
+        // A removal may not have survived: older records than we know of are no harm.
+        let first = self.kept.first().map(|(offset, _)| *offset);
+        let mut records = bench.records().unwrap();
+        records.retain(|(offset, _)| first.is_none_or(|first| *offset >= first));
+        prop_assert!(records.len() >= self.kept.len(), "acknowledged records are missing");
+        let more = records.split_off(self.kept.len());
+        prop_assert_eq!(&records, &self.kept);
+        for (offset, payload) in more {
+            let known = self.unknown.iter().position(|sent| *sent == payload);
+            // With nothing kept, what was trimmed may show again.
+            if first.is_some() {
+                let known = known.expect("nothing is invented");
+                self.unknown.drain(..=known);
+            }
+            self.kept.push((offset, payload));
+        }
+        self.unknown.clear();
+        Ok(())
+    }
+}
+
+fn run(seed: u64, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let disk = FakeDisk::new(seed);
+    let mut bench = Bench::with(disk.clone(), Bench::new().config);
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Append(lengths) => {
+                let payloads = model.payloads(&lengths);
+                let end = bench.log.end();
+                if let Ok(offsets) = bench.append(&payloads) {
+                    prop_assert_eq!(offsets[0], end, "the end says the next offset");
+                    model.kept.extend(offsets.into_iter().zip(payloads));
+                } else {
+                    prop_assert_eq!(bench.log.end(), end);
+                    model.unknown.extend(payloads);
+                }
+            }
+            Step::Trim(eighths) => {
+                let (start, end) = (bench.log.start(), bench.log.end());
+                drop(bench.log.trim(start + (end - start) / 8 * eighths));
+            }
+            Step::FailWrite => disk.fail_writes(1),
+            Step::FailSyncs(count) => disk.fail_syncs(count),
+            Step::FailTruncate => disk.fail_truncates(1),
+            Step::FailCreate => disk.fail_creates(1),
+            Step::FailRemove => disk.fail_removes(1),
+            Step::Fill(free) => {
+                disk.set_free(Some(free));
+                disk.hide_free_space(true);
+            }
+            Step::Reopen => {
+                disk.clear_faults();
+                bench = bench.reopened();
+                model.check_opened(&bench)?;
+            }
+            Step::Kill => {
+                disk.kill();
+                bench = bench.reopened();
+                model.check_opened(&bench)?;
+            }
+            Step::Crash => {
+                disk.crash();
+                bench = bench.reopened();
+                model.check_opened(&bench)?;
+            }
+            Step::CrashDuring(lengths) => {
+                let payloads = model.payloads(&lengths);
+                // The bytes reach the cache of the disk and no further.
+                disk.fail_truncates(1);
+                disk.lose_syncs(true);
+                drop(bench.append(&payloads));
+                model.unknown.extend(payloads);
+                disk.crash();
+                bench = bench.reopened();
+                model.check_opened(&bench)?;
+            }
+        }
+        model.check(&bench)?;
+    }
+    disk.crash();
+    model.check_opened(&bench.reopened())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+    #[test]
+    fn every_acknowledged_record_survives_every_accident(
+        seed: u64,
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        run(seed, steps)?;
+    }
+}
+
+#[test]
+fn records_that_a_dead_process_left_unsynced_stay_once_they_were_seen() {
+    for mebibytes in [0, 3] {
+        let mut bench = Bench::new();
+        // Linux forgets what a failed sync should have written, and goes on showing it.
+        bench.disk.fail_syncs(3);
+        bench.disk.fail_truncates(3);
+        let records = [payload(1, mebibytes << 20), payload(2, 10)];
+        for _ in 0..3 {
+            assert!(bench.append(&records).is_err());
+        }
+        assert!(bench.append(&records).is_err(), "the segment exists, and its sync failed");
+        bench.disk.kill();
+        let bench = bench.reopened();
+        let seen = bench.records().unwrap();
+        bench.disk.crash();
+        assert_eq!(bench.reopened().records().unwrap(), seen);
+    }
+}

@@ -1,0 +1,96 @@
+//! From resources to what runs: vendors' checks included, every problem at once.
+
+use isthmus_braze::{Braze, BrazeStream};
+use isthmus_config::resource::{BrazeDestination, Destination, DestinationSettings, Project, Stream};
+use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Spec};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that the resources describe, built and right.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    pub(crate) projects: Vec<Project>,
+    pub(crate) destinations: BTreeMap<String, AssembledDestination>,
+    pub(crate) streams: Vec<AssembledStream>,
+}
+
+/// A destination with its credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct AssembledDestination {
+    /// What it was built from, to see whether it changed.
+    pub(crate) resource: Destination,
+    pub(crate) braze: Arc<Braze>,
+}
+
+/// A stream with its mapping.
+#[derive(Debug, Clone)]
+pub(crate) struct AssembledStream {
+    /// What it was built from, to see whether it changed.
+    pub(crate) resource: Stream,
+    pub(crate) mapping: Arc<BrazeStream>,
+}
+
+/// Reads the configuration and makes every check that the server makes before it opens the door.
+pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>> {
+    let loaded = isthmus_config::load(config, resources)?;
+    assemble(&loaded.resources)?;
+    Ok(loaded)
+}
+
+/// Builds what `resources` describe; they have been read and refer to each other rightly.
+pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnostic>> {
+    let mut assembly = Assembly::default();
+    let mut found = Vec::new();
+    let mut vendors: BTreeMap<&str, &BrazeDestination> = BTreeMap::new();
+    for resource in resources {
+        match &resource.spec {
+            Spec::Project(project) => assembly.projects.push(project.clone()),
+            Spec::Destination(destination) => {
+                let DestinationSettings::Braze(settings) = &destination.settings;
+                vendors.insert(&destination.name, settings);
+                match build_braze(resource, settings) {
+                    Ok(braze) => {
+                        let built = AssembledDestination {
+                            resource: destination.clone(),
+                            braze: Arc::new(braze),
+                        };
+                        assembly.destinations.insert(destination.name.clone(), built);
+                    }
+                    Err(problems) => {
+                        found.extend(problems.into_iter().map(|each| resource.diagnose(each)));
+                    }
+                }
+            }
+            Spec::Stream(_) => {}
+        }
+    }
+    for resource in resources {
+        let Spec::Stream(stream) = &resource.spec else { continue };
+        // A missing destination is reported where references are checked.
+        let Some(settings) = vendors.get(stream.destination.as_str()) else { continue };
+        match BrazeStream::build(stream, settings) {
+            Ok(mapping) => assembly.streams.push(AssembledStream {
+                resource: stream.clone(),
+                mapping: Arc::new(mapping),
+            }),
+            Err(problems) => {
+                found.extend(problems.into_iter().map(|each| resource.diagnose(each)));
+            }
+        }
+    }
+    if found.is_empty() { Ok(assembly) } else { Err(found) }
+}
+
+fn build_braze(resource: &Resource, settings: &BrazeDestination) -> Result<Braze, Vec<Problem>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    match settings.rest_key.resolve(environment, &resource.folder) {
+        Ok(key) => Braze::build(settings, key.expose()),
+        Err(error) => {
+            let mut problems = vec![Problem::new("rest_key", error.to_string())];
+            // What else is wrong with the destination shows with any key.
+            problems.extend(Braze::build(settings, "absent").err().unwrap_or_default());
+            Err(problems)
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The delivery engines, one per destination: started, replaced when resources change, stopped.
+
+use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
+use anyhow::Context;
+use isthmus_config::server::DeliveryConfig;
+use isthmus_core::seam::{Backoff, Clock, Http, Random};
+use isthmus_delivery::engine::{Engine, EngineConfig, EngineError, Handle, Parts, StreamSpec};
+use isthmus_delivery::journal::stored::StoredJournal;
+use isthmus_delivery::source::event_log::EventLog;
+use isthmus_log::{Log, RealDisk};
+use isthmus_state::dead_letters::DeadLetters;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Reconfigurations that wait to be carried out: they come from people.
+const PLANS_MAX: usize = 8;
+
+/// What every engine works with.
+pub(crate) struct Ground {
+    /// Holds one journal folder per destination.
+    pub(crate) folder: PathBuf,
+    pub(crate) events: Log,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) http: Arc<dyn Http>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) config: DeliveryConfig,
+}
+
+/// A destination that is being served, as others see it.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) destination: AssembledDestination,
+    pub(crate) streams: Vec<AssembledStream>,
+    pub(crate) handle: Handle,
+}
+
+/// What the control API sees and asks. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DeliveriesHandle {
+    served: Arc<RwLock<BTreeMap<String, Served>>>,
+    plans: mpsc::Sender<Plan>,
+}
+
+/// Resources to run from now on.
+struct Plan {
+    assembly: Arc<Assembly>,
+    done: oneshot::Sender<anyhow::Result<()>>,
+}
+
+impl DeliveriesHandle {
+    /// Every destination that is being served.
+    pub(crate) fn served(&self) -> BTreeMap<String, Served> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The lowest offset of the event log that a restart would need, if it would need any.
+    pub(crate) fn lowest_cursor(&self) -> Option<u64> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.values().filter_map(|each| each.handle.lowest_cursor()).map(|at| at.offset).min()
+    }
+
+    /// Runs what `assembly` says from now on; streams go on where they were.
+    pub(crate) async fn reconfigure(&self, assembly: Arc<Assembly>) -> anyhow::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.plans.send(Plan { assembly, done }).await.ok().context("delivery has stopped")?;
+        answer.await.context("delivery has stopped")?
+    }
+}
+
+/// The part that runs the engines.
+pub(crate) struct Deliveries {
+    ground: Ground,
+    served: Arc<RwLock<BTreeMap<String, Served>>>,
+    plans: mpsc::Receiver<Plan>,
+    running: BTreeMap<String, Running>,
+    ended: JoinSet<(String, Result<(), EngineError>)>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    journal: Log,
+}
+
+impl Deliveries {
+    /// Opens an engine for every destination of `assembly`; they run once [`Self::run`] does.
+    pub(crate) fn open(
+        ground: Ground,
+        assembly: &Assembly,
+    ) -> anyhow::Result<(Self, DeliveriesHandle)> {
+        let (sender, plans) = mpsc::channel(PLANS_MAX);
+        let served = Arc::new(RwLock::default());
+        let handle = DeliveriesHandle { served: Arc::clone(&served), plans: sender };
+        let (running, ended) = (BTreeMap::new(), JoinSet::new());
+        let mut deliveries = Self { ground, served, plans, running, ended };
+        for name in assembly.destinations.keys() {
+            deliveries.start(assembly, name)?;
+        }
+        Ok((deliveries, handle))
+    }
+
+    /// Runs until `stop`, or until an engine fails.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let outcome = loop {
+            tokio::select! {
+                // Receiving is cancel safe: a plan is either taken or left in the channel.
+                Some(Plan { assembly, done }) = self.plans.recv() => {
+                    // Whoever asked may be gone.
+                    drop(done.send(self.carry_out(&assembly).await));
+                }
+                Some(ended) = self.ended.join_next() => {
+                    let (name, result) = ended.context("a delivery engine panicked")?;
+                    if result.is_err() || !self.is_expected(&name) {
+                        break result.with_context(|| format!("delivery to {name} stopped"));
+                    }
+                }
+                () = stop.cancelled() => break Ok(()),
+            }
+        };
+        let names: Vec<_> = self.running.keys().cloned().collect();
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        let mut stopped = Ok(());
+        for name in names {
+            stopped = stopped.and(self.stop(&name).await);
+        }
+        outcome.and(stopped)
+    }
+
+    fn is_expected(&self, name: &str) -> bool {
+        self.running.get(name).is_none_or(|running| running.stop.is_cancelled())
+    }
+
+    async fn carry_out(&mut self, assembly: &Assembly) -> anyhow::Result<()> {
+        let present: Vec<_> = self.running.keys().cloned().collect();
+        for name in present {
+            if !assembly.destinations.contains_key(&name) || self.differs(assembly, &name) {
+                self.stop(&name).await?;
+            }
+        }
+        for name in assembly.destinations.keys() {
+            if !self.running.contains_key(name) {
+                self.start(assembly, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn differs(&self, assembly: &Assembly, name: &str) -> bool {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        let (Some(old), Some(new)) = (served.get(name), assembly.destinations.get(name)) else {
+            return true;
+        };
+        let resources = |streams: &[AssembledStream]| -> Vec<_> {
+            streams.iter().map(|stream| stream.resource.clone()).collect()
+        };
+        old.destination.resource != new.resource
+            || resources(&old.streams) != resources(&streams_of(assembly, name))
+    }
+
+    fn start(&mut self, assembly: &Assembly, name: &str) -> anyhow::Result<()> {
+        let destination =
+            assembly.destinations.get(name).context("destination is not in the resources")?;
+        let streams = streams_of(assembly, name);
+        let ground = &self.ground;
+        let folder = ground.folder.join(folder_name(name));
+        let config = StoredJournal::log_config();
+        let (journal, _) =
+            Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
+                .with_context(|| format!("journal of destination {name} cannot be opened"))?;
+        let DeliveryConfig { backoff_first, backoff_cap, .. } = ground.config;
+        let config = EngineConfig {
+            backoff: Backoff { first: backoff_first, cap: backoff_cap },
+            ..EngineConfig::default()
+        };
+        let parts = Parts {
+            name: name.into(),
+            destination: destination.braze.clone(),
+            source: Arc::new(EventLog::new(ground.events.clone())),
+            journal: Arc::new(StoredJournal::new(journal.clone())),
+            dead_letters: Arc::new(ground.dead_letters.clone()),
+            http: ground.http.clone(),
+            clock: ground.clock.clone(),
+            random: ground.random.clone(),
+            config,
+        };
+        let specs = streams.iter().map(|stream| StreamSpec {
+            name: stream.resource.name.as_str().into(),
+            mapping: stream.mapping.clone(),
+            enabled: stream.resource.enabled,
+        });
+        let (engine, handle) = Engine::open(parts, specs.collect())?;
+        let stop = CancellationToken::new();
+        let (engine_stop, engine_name) = (stop.clone(), name.to_owned());
+        self.ended.spawn(async move { (engine_name, engine.run(engine_stop).await) });
+        self.running.insert(name.to_owned(), Running { stop, journal });
+        let served = Served { destination: destination.clone(), streams, handle };
+        let mut all = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(name.to_owned(), served);
+        Ok(())
+    }
+
+    /// Stops the engine of `name` and waits until its journal is closed.
+    async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
+        let Some(running) = self.running.remove(name) else { return Ok(()) };
+        running.stop.cancel();
+        let mut outcome = Ok(());
+        while let Some(ended) = self.ended.join_next().await {
+            let (ended, result) = ended.context("a delivery engine panicked")?;
+            let result = result.with_context(|| format!("delivery to {ended} stopped"));
+            outcome = outcome.and(result);
+            if ended == name {
+                break;
+            }
+        }
+        running.journal.close().await;
+        self.served.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        outcome
+    }
+}
+
+fn streams_of(assembly: &Assembly, destination: &str) -> Vec<AssembledStream> {
+    let of = |stream: &&AssembledStream| stream.resource.destination == destination;
+    assembly.streams.iter().filter(of).cloned().collect()
+}
+
+/// A name that is safe as a folder's: other characters are written as `%` and two hex digits.
+fn folder_name(name: &str) -> String {
+    let mut folder = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            folder.push(char::from(byte));
+        } else {
+            folder.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        assert_eq!(folder_name("braze-eu_1"), "braze-eu_1");
+        assert_eq!(folder_name("../x"), "%2e%2e%2fx");
+        assert_ne!(folder_name("a b"), folder_name("a%20b"));
+    }
+}

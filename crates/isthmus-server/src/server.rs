@@ -1,0 +1,298 @@
+//! The server: opens its parts in one order, runs them, and stops them in the order of the data.
+
+use crate::assembly::AssembledStream;
+use crate::catalog::Catalog;
+use crate::control::{self, Control};
+use crate::deliveries::{Deliveries, Ground};
+use crate::folder::DataFolder;
+use crate::ingest::{self, Ingest};
+use crate::parts::Parts;
+use crate::retention::{Keep, Retention};
+use crate::runtime::{Runtime, RuntimeError, check, reread};
+use crate::system::{SystemClock, SystemHttp, SystemRandom};
+use crate::{health, listener, observe};
+use anyhow::{Context, bail};
+use axum::Router;
+use isthmus_config::server::{IngestConfig, LogConfig, ServerConfig};
+use isthmus_config::{Loaded, Resource};
+use isthmus_core::ByteSize;
+use isthmus_core::seam::Clock;
+use isthmus_ingest::applier::{Applier, ApplierConfig};
+use isthmus_ingest::door::{Door, DoorRules};
+use isthmus_log::{Log, RealDisk};
+use isthmus_state::State;
+use isthmus_state::dead_letters::DeadLetters;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// How long the applier may take to work off what is accepted when the server stops; what is left
+/// is applied at the next start.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often metrics that summarise are folded.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// What the command line says over the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub data_dir: Option<PathBuf>,
+    pub listen: Option<SocketAddr>,
+}
+
+/// A server whose door is open but not answered yet.
+pub struct Server {
+    config: ServerConfig,
+    /// Held until the server is gone.
+    folder: DataFolder,
+    clock: Arc<dyn Clock>,
+    listener: TcpListener,
+    address: SocketAddr,
+    token: String,
+    token_is_new: bool,
+    intake: Log,
+    events: Log,
+    state: State,
+    applier: Applier,
+    deliveries: Deliveries,
+    runtime: Arc<Runtime>,
+    door: Arc<Door>,
+}
+
+impl Server {
+    /// Opens everything and binds the address.
+    pub async fn open(loaded: Loaded, options: Options) -> anyhow::Result<Self> {
+        let Loaded { server: mut config, resources } = loaded;
+        if let Some(listen) = options.listen {
+            config.http.listen = listen;
+        }
+        if let Some(problem) = config.check().into_iter().next() {
+            let hint = problem.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            bail!("{}{hint}", problem.message);
+        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let random = Arc::new(SystemRandom);
+        observe::metrics();
+        let folder = DataFolder::open(options.data_dir.as_ref().unwrap_or(&config.data_dir))?;
+        let (token, token_is_new) = token(&config, &folder)?;
+
+        let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
+        let resources = with_catalog(resources, &catalog).await?;
+        let assembly = check(&resources).map_err(|error| match error {
+            RuntimeError::Invalid(problems) => {
+                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
+            }
+            RuntimeError::Failed(error) => error,
+            RuntimeError::NotFound(what) | RuntimeError::Conflict(what) => anyhow::anyhow!(what),
+        })?;
+
+        let state = State::open(&folder.join("state"))?;
+        let open = |name: &str, config: isthmus_log::LogConfig| {
+            Log::open(Arc::new(RealDisk), &folder.join(name), config, clock.clone())
+                .map(|(log, _)| log)
+                .with_context(|| format!("{name} log cannot be opened"))
+        };
+        let intake = open("intake", log_config(&config.log, Some(&config.ingest)))?;
+        let events = open("events", log_config(&config.log, None))?;
+        let applier_config = ApplierConfig { dedup_window: config.ingest.insert_id_window };
+        let applier =
+            Applier::open(&state, intake.clone(), events.clone(), clock.clone(), applier_config)?;
+        let door = Arc::new(Door::new(intake.clone(), clock.clone(), door_rules(&config.ingest)));
+        door.set_projects(&assembly.projects);
+        let http = Arc::new(SystemHttp::new(clock.clone())?);
+        let dead_letters = DeadLetters::open(&state)?;
+        let ground = Ground {
+            folder: folder.join("delivery"),
+            events: events.clone(),
+            dead_letters: dead_letters.clone(),
+            http: http.clone(),
+            clock: clock.clone(),
+            random,
+            config: config.delivery.clone(),
+        };
+        let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
+        for stream in &assembly.streams {
+            announce(stream);
+        }
+        let runtime = Arc::new(Runtime {
+            catalog,
+            door: door.clone(),
+            deliveries: handle,
+            dead_letters,
+            intake: intake.clone(),
+            events: events.clone(),
+            applier: applier.progress(),
+            http,
+            clock: clock.clone(),
+            resources: Mutex::new(resources),
+        });
+        let listen = config.http.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("{listen} cannot be listened on"))?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        folder.note_address(address)?;
+        Ok(Self {
+            config,
+            folder,
+            clock,
+            listener,
+            address,
+            token,
+            token_is_new,
+            intake,
+            events,
+            state,
+            applier,
+            deliveries,
+            runtime,
+            door,
+        })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The control token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The control token, if this start made it.
+    pub fn new_token(&self) -> Option<&str> {
+        self.token_is_new.then_some(&*self.token)
+    }
+
+    /// Answers, applies and delivers until `stop`, or until a part fails.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, folder, clock, listener, intake, events, state, .. } = self;
+        let stopping = stop.child_token();
+        let trusted_hops = usize::try_from(config.http.trusted_proxies).unwrap_or(usize::MAX);
+        let ingest = Ingest {
+            door: self.door,
+            clock: clock.clone(),
+            trusted_hops,
+            body_timeout: config.http.request_timeout,
+        };
+        let control = Control { runtime: self.runtime.clone(), token: self.token.into() };
+        let router = Router::new()
+            .merge(health::router(stopping))
+            .merge(control::router(control))
+            .merge(ingest::router(Arc::new(ingest)))
+            .fallback(|| async { ingest::refuse(400, "Invalid request path") });
+        let limits = listener::Limits {
+            connections_max: config.http.connections_max,
+            headers_timeout: config.http.request_timeout,
+        };
+        let deliveries_handle = self.runtime.deliveries.clone();
+        let retention = Retention {
+            intake: intake.clone(),
+            events: events.clone(),
+            applier: self.applier.progress(),
+            lowest_cursor: Box::new(move || deliveries_handle.lowest_cursor()),
+            keep: Keep {
+                intake: config.log.intake_retention,
+                events: config.log.event_retention,
+                intake_budget: config.log.intake_budget,
+                event_budget: config.log.event_budget,
+            },
+            clock: clock.clone(),
+        };
+        let (applier, deliveries) = (self.applier, self.deliveries);
+
+        let mut parts = Parts::new(clock.clone());
+        parts.start("door", config.http.stop_timeout, |stop| {
+            listener::serve(listener, router, limits, stop)
+        });
+        parts.start_on_thread("applier", DRAIN_TIMEOUT, |stop| async move {
+            Ok(applier.run(stop).await?)
+        })?;
+        parts.start("delivery", config.delivery.stop_timeout, |stop| deliveries.run(stop));
+        parts.start("retention", config.http.stop_timeout, |stop| retention.run(stop));
+        parts.start("metrics", config.http.stop_timeout, |stop| fold_metrics(clock, stop));
+        let outcome = parts.run_until(stop).await;
+        intake.close().await;
+        events.close().await;
+        state.persist()?;
+        drop(folder);
+        outcome
+    }
+}
+
+fn token(config: &ServerConfig, folder: &DataFolder) -> anyhow::Result<(String, bool)> {
+    let Some(reference) = &config.http.control_token else { return folder.token(&SystemRandom) };
+    let secret = reference
+        .resolve(|name| std::env::var(name).ok(), Path::new(""))
+        .context("`server.control_token` cannot be read")?;
+    Ok((secret.expose().to_owned(), false))
+}
+
+/// The resources of the files, and those of the catalog that no file has.
+async fn with_catalog(
+    mut resources: Vec<Resource>,
+    catalog: &Catalog,
+) -> anyhow::Result<Vec<Resource>> {
+    for stored in catalog.resources().await? {
+        let (kind, name) = (&stored.kind, &stored.name);
+        if resources.iter().any(|known| known.kind() == kind && known.name() == name) {
+            tracing::warn!(kind, name, "resource of the control API gives way to a file's");
+            continue;
+        }
+        match reread(&stored) {
+            Ok(found) => resources.extend(found),
+            Err(problems) => {
+                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                bail!("{kind} {name} of the catalog cannot be read\n{}", text.join("\n"));
+            }
+        }
+    }
+    Ok(resources)
+}
+
+fn announce(stream: &AssembledStream) {
+    for note in stream.mapping.notes() {
+        tracing::info!(stream = stream.resource.name, note, "note on a stream");
+    }
+}
+
+/// The intake log's limits, or with no `ingest` the event log's.
+fn log_config(log: &LogConfig, ingest: Option<&IngestConfig>) -> isthmus_log::LogConfig {
+    let usual = isthmus_log::LogConfig::default();
+    isthmus_log::LogConfig {
+        segment_max: log.segment_max,
+        record_max: log.record_max,
+        budget: if ingest.is_some() { log.intake_budget } else { log.event_budget },
+        queue_max: ingest.map_or(usual.queue_max, |ingest| ingest.queue_max),
+        ..usual
+    }
+}
+
+fn door_rules(config: &IngestConfig) -> DoorRules {
+    let mut rules = DoorRules::default();
+    let set = |rules: &mut isthmus_amplitude::EndpointRules, body_max: ByteSize, max: usize| {
+        rules.body_max = body_max;
+        rules.events_max = max;
+    };
+    let (events, identifications) =
+        (config.events_per_request_max, config.identifications_per_request_max);
+    set(&mut rules.http_api, config.httpapi_body_max, events);
+    set(&mut rules.batch, config.batch_body_max, events);
+    set(&mut rules.identify, config.identify_body_max, identifications);
+    set(&mut rules.group_identify, config.groupidentify_body_max, identifications);
+    rules
+}
+
+async fn fold_metrics(clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = clock.sleep(METRICS_UPKEEP) => observe::metrics().run_upkeep(),
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What a destination will never take, kept for people to read, mend and send again.
+//!
+//! Keyspace `dead_letters`: (stream, place, part) to [`DeadLetter`]. The key says which object it
+//! is, so storing one twice stores it once.
+
+use crate::{State, StateError};
+use fjall::{Guard, Keyspace};
+use isthmus_core::destination::{Lane, Section};
+use isthmus_core::{Place, Timestamp};
+use serde::{Deserialize, Serialize};
+
+const VERSION: u8 = 1;
+
+/// One object that its destination refused for good, with everything needed to send it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Name of the stream it belongs to.
+    pub stream: String,
+    /// The item of the event log it came from.
+    pub place: Place,
+    /// Which of the objects mapped from that item it is, from zero.
+    pub part: u16,
+    /// What people call it: the event's name, or the kind of update.
+    pub name: String,
+    /// The object, encoded for the vendor.
+    pub payload: String,
+    /// Why it was refused, for people.
+    pub reason: String,
+    pub lane: Lane,
+    pub section: Section,
+    /// When the event behind it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was refused.
+    pub rejected_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    name: &'a str,
+    payload: &'a str,
+    reason: &'a str,
+    lane: u64,
+    section: u8,
+    /// Milliseconds since the Unix epoch, as is `rejected_at`.
+    accepted_at: i64,
+    rejected_at: i64,
+}
+
+/// The keyspace, open.
+#[derive(Clone)]
+pub struct DeadLetters {
+    state: State,
+    letters: Keyspace,
+}
+
+impl DeadLetters {
+    /// Opens the keyspace in `state`.
+    pub fn open(state: &State) -> Result<Self, StateError> {
+        Ok(Self { state: state.clone(), letters: state.keyspace("dead_letters")? })
+    }
+
+    /// Stores `letters`, all or none; returns once they survive power loss.
+    pub fn put(&self, letters: &[DeadLetter]) -> Result<(), StateError> {
+        let mut batch = self.state.batch();
+        for letter in letters {
+            let stored = Stored {
+                name: &letter.name,
+                payload: &letter.payload,
+                reason: &letter.reason,
+                lane: letter.lane.0,
+                section: letter.section.0,
+                accepted_at: letter.accepted_at.as_millis(),
+                rejected_at: letter.rejected_at.as_millis(),
+            };
+            let key = key(&letter.stream, letter.place, letter.part);
+            batch.insert(&self.letters, key, crate::encode(VERSION, &stored));
+        }
+        batch.commit()?;
+        self.state.persist()
+    }
+
+    /// The dead letter of this object, if there is one.
+    pub fn get(
+        &self,
+        stream: &str,
+        place: Place,
+        part: u16,
+    ) -> Result<Option<DeadLetter>, StateError> {
+        let Some(value) = self.letters.get(key(stream, place, part))? else { return Ok(None) };
+        read(stream, place, part, &value).map(Some)
+    }
+
+    /// Up to `limit` dead letters of `stream` in log order, those after `after` when it is given.
+    pub fn list(
+        &self,
+        stream: &str,
+        after: Option<(Place, u16)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StateError> {
+        self.beyond(stream, after)
+            .take(limit)
+            .map(|guard| {
+                let (key, value) = guard.into_inner()?;
+                let (place, part) = object(&key)?;
+                read(stream, place, part, &value)
+            })
+            .collect()
+    }
+
+    /// How many dead letters `stream` has; stops counting at `limit`.
+    pub fn count(&self, stream: &str, limit: usize) -> usize {
+        self.beyond(stream, None).take(limit).count()
+    }
+
+    fn beyond(&self, stream: &str, after: Option<(Place, u16)>) -> impl Iterator<Item = Guard> {
+        use std::ops::Bound::{Excluded, Included};
+        let from = match after {
+            Some((place, part)) => Excluded(key(stream, place, part)),
+            None => Included(prefix(stream)),
+        };
+        // Longer than every key of the stream and, from its prefix on, never below one.
+        let mut last = prefix(stream);
+        last.extend([u8::MAX; OBJECT_BYTES + 1]);
+        self.letters.range::<Vec<u8>, _>((from, Included(last)))
+    }
+}
+
+/// Offset, index and part, at the end of every key.
+const OBJECT_BYTES: usize = 8 + 4 + 2;
+
+/// The name and, before it, its length: no name is the beginning of another's keys.
+fn prefix(stream: &str) -> Vec<u8> {
+    let length = u32::try_from(stream.len()).unwrap_or(u32::MAX);
+    let mut prefix = Vec::with_capacity(4 + stream.len() + OBJECT_BYTES + 1);
+    prefix.extend(length.to_be_bytes());
+    prefix.extend(stream.as_bytes());
+    prefix
+}
+
+fn key(stream: &str, place: Place, part: u16) -> Vec<u8> {
+    let mut key = prefix(stream);
+    key.extend(place.offset.to_be_bytes());
+    key.extend(place.index.to_be_bytes());
+    key.extend(part.to_be_bytes());
+    key
+}
+
+fn object(key: &[u8]) -> Result<(Place, u16), StateError> {
+    let short = || StateError::malformed("key of a dead letter", &"too short");
+    let (rest, part) = key.split_last_chunk::<2>().ok_or_else(short)?;
+    let (rest, index) = rest.split_last_chunk::<4>().ok_or_else(short)?;
+    let (_, offset) = rest.split_last_chunk::<8>().ok_or_else(short)?;
+    let place =
+        Place { offset: u64::from_be_bytes(*offset), index: u32::from_be_bytes(*index) };
+    Ok((place, u16::from_be_bytes(*part)))
+}
+
+fn read(stream: &str, place: Place, part: u16, value: &[u8]) -> Result<DeadLetter, StateError> {
+    let stored: Stored<'_> = crate::decode("dead letter", VERSION, value)?;
+    Ok(DeadLetter {
+        stream: stream.to_owned(),
+        place,
+        part,
+        name: stored.name.to_owned(),
+        payload: stored.payload.to_owned(),
+        reason: stored.reason.to_owned(),
+        lane: Lane(stored.lane),
+        section: Section(stored.section),
+        accepted_at: Timestamp::from_millis(stored.accepted_at),
+        rejected_at: Timestamp::from_millis(stored.rejected_at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn letter(stream: &str, offset: u64, part: u16, reason: &str) -> DeadLetter {
+        DeadLetter {
+            stream: stream.to_owned(),
+            place: Place { offset, index: 3 },
+            part,
+            name: "Order Completed".to_owned(),
+            payload: r#"{"name":"Order Completed"}"#.to_owned(),
+            reason: reason.to_owned(),
+            lane: Lane::of("external_id:ana"),
+            section: Section(1),
+            accepted_at: Timestamp::from_millis(1_770_000_000_000),
+            rejected_at: Timestamp::from_millis(1_770_000_000_250),
+        }
+    }
+
+    #[test]
+    fn dead_letters_read_back_in_log_order_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let (early, late) = (letter("shop", 7, 1, "too long"), letter("shop", 300, 0, "no name"));
+        {
+            let state = State::open(folder.path()).unwrap();
+            let letters = DeadLetters::open(&state).unwrap();
+            letters.put(&[late.clone(), letter("sho", 8, 0, "other")]).unwrap();
+            letters.put(std::slice::from_ref(&early)).unwrap();
+        }
+        let state = State::open(folder.path()).unwrap();
+        let letters = DeadLetters::open(&state).unwrap();
+        assert_eq!(letters.list("shop", None, 10).unwrap(), [early.clone(), late.clone()]);
+        assert_eq!(letters.list("shop", None, 1).unwrap(), [early.clone()]);
+        let after = Some((early.place, early.part));
+        assert_eq!(letters.list("shop", after, 10).unwrap(), std::slice::from_ref(&late));
+        assert_eq!(letters.get("shop", late.place, late.part).unwrap(), Some(late));
+        assert_eq!(letters.get("shop", early.place, 9).unwrap(), None);
+        assert_eq!(letters.count("shop", 10), 2);
+        assert_eq!(letters.count("shop", 1), 1);
+        assert_eq!(letters.count("other", 10), 0);
+    }
+
+    #[test]
+    fn storing_an_object_again_replaces_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::open(&State::open(folder.path()).unwrap()).unwrap();
+        letters.put(&[letter("shop", 7, 0, "first")]).unwrap();
+        letters.put(&[letter("shop", 7, 0, "second")]).unwrap();
+        assert_eq!(letters.list("shop", None, 10).unwrap(), [letter("shop", 7, 0, "second")]);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_as_objects_do_and_lead_back_to_them(
+            one: (u64, u32, u16),
+            other: (u64, u32, u16),
+            stream: String,
+        ) {
+            let of = |(offset, index, part)| (Place { offset, index }, part);
+            let bytes = |object: (Place, u16)| key(&stream, object.0, object.1);
+            prop_assert_eq!(of(one).cmp(&of(other)), bytes(of(one)).cmp(&bytes(of(other))));
+            prop_assert_eq!(object(&bytes(of(one))).unwrap(), of(one));
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(key: Vec<u8>, value: Vec<u8>) {
+            drop(object(&key));
+            drop(read("shop", Place::default(), 0, &value));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the emulated Braze holds, as its inspection routes show it.
+
+use super::http::{get, post};
+use serde_json::{Map, Value, json};
+
+/// The emulator at an address.
+pub(crate) struct Braze<'a> {
+    pub(crate) address: &'a str,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct User {
+    pub(crate) external_id: Option<String>,
+    /// Custom attributes.
+    pub(crate) attributes: Map<String, Value>,
+    /// In the order in which they arrived.
+    pub(crate) events: Vec<Event>,
+}
+
+/// One occurrence of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) properties: Value,
+}
+
+impl User {
+    /// The occurrences of the event called `name`.
+    pub(crate) fn events_called<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Event> {
+        self.events.iter().filter(move |event| event.name == name)
+    }
+}
+
+impl Braze<'_> {
+    /// Everybody.
+    pub(crate) fn users(&self) -> Vec<User> {
+        let state = get(self.address, "/_sandbox/state?limit=100000");
+        assert_eq!(state.status, 200, "{}", state.text());
+        list(&state.json()["users"]).iter().map(user).collect()
+    }
+
+    /// The user with `external_id`.
+    pub(crate) fn user(&self, external_id: &str) -> Option<User> {
+        let state = get(self.address, &format!("/_sandbox/state?external_id={external_id}"));
+        assert_eq!(state.status, 200, "{}", state.text());
+        let users: Vec<_> = list(&state.json()["users"]).iter().map(user).collect();
+        users.into_iter().find(|user| user.external_id.as_deref() == Some(external_id))
+    }
+
+    /// What it counted: requests, objects, events, ...
+    pub(crate) fn counters(&self) -> Value {
+        get(self.address, "/_sandbox/counters").json()
+    }
+
+    /// Makes it misbehave from now on.
+    pub(crate) fn fail(&self, rules: &Value) {
+        let answer = post(self.address, "/_sandbox/faults", rules);
+        assert!((200..300).contains(&answer.status), "{}", answer.text());
+    }
+
+    /// Makes it behave again.
+    pub(crate) fn mend(&self) {
+        let answer =
+            super::http::send(self.address, "DELETE", "/_sandbox/faults", &[], b"").unwrap();
+        assert!((200..300).contains(&answer.status), "{}", answer.text());
+    }
+}
+
+fn user(value: &Value) -> User {
+    let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let event = |value: &Value| Event {
+        name: value["name"].as_str().unwrap().to_owned(),
+        properties: match &value["properties"] {
+            Value::Null => json!({}),
+            properties => properties.clone(),
+        },
+    };
+    User {
+        external_id: value["external_id"].as_str().map(str::to_owned),
+        attributes: object(&value["custom_attributes"]),
+        events: list(&value["events"]).iter().map(event).collect(),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
