@@ -41,6 +41,10 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         return Ok(());
     };
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    if options.contains(&"--help") {
+        shell::say(USAGE);
+        return Ok(());
+    }
     match command.as_str() {
         "test" => test::run(&options),
         "ci" => none(&options).and_then(|()| ci::run()),

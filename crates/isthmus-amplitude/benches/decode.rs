@@ -12,7 +12,7 @@ const EVENTS: usize = 100;
 /// An event as the browser SDK sends it; `note` is one more event property.
 fn event(index: usize, note: &str) -> String {
     format!(
-        r#"{{"user_id":"rider-{index:06}","device_id":"2f9c1b6a-77de-4e0e-9a41-0a6f3f{index:06}","session_id":1777713000000,"time":17777133{index:05},"platform":"Web","language":"pt-BR","ip":"$remote","insert_id":"0d8d2b51-5b1c-4d7d-8f0a-6f5f4f{index:06}","event_type":"Ride Requested","event_properties":{{"vehicle":"bike","eta_min":4,"stops":["A12","B07"],"price":12.75,"currency":"BRL","surge":false,"city":"São Paulo","[Amplitude] Page URL":"https://rides.example.com/book?from=A12&to=B07","[Amplitude] Page Title":"Book a ride","note":{note}}},"event_id":{index},"library":"amplitude-ts/2.33.1","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 Safari/537.36"}}"#
+        r#"{{"user_id":"rider-{index:06}","device_id":"2f9c1b6a-77de-4e0e-9a41-0a6f3f{index:06}","session_id":1777713000000,"time":17777133{index:05},"platform":"Web","os_name":"Chrome","os_version":"137","device_model":"Linux","country":"Brazil","app_version":"4.12.0","language":"pt-BR","ip":"$remote","insert_id":"0d8d2b51-5b1c-4d7d-8f0a-6f5f4f{index:06}","event_type":"Ride Requested","event_properties":{{"vehicle":"bike","eta_min":4,"stops":["A12","B07"],"price":12.75,"currency":"BRL","surge":false,"city":"São Paulo","[Amplitude] Page URL":"https://rides.example.com/book?from=A12&to=B07","[Amplitude] Page Title":"Book a ride","note":{note}}},"event_id":{index},"library":"amplitude-ts/2.33.1","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 Safari/537.36"}}"#
     )
 }
 

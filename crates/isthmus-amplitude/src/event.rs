@@ -51,7 +51,7 @@ pub(crate) struct Element<'a> {
     pub(crate) invalid: FieldSet,
 }
 
-impl<'a> Element<'a> {
+impl Element<'_> {
     /// An element that is not an object.
     pub(crate) fn not_an_object() -> Self {
         Self { not_an_object: true, ..Self::default() }

@@ -110,9 +110,12 @@ struct ErrorBody<'a> {
 
 #[derive(Serialize)]
 struct EventsBody<'a> {
-    events_with_invalid_fields: &'a Indexes,
-    events_with_missing_fields: &'a Indexes,
-    events_with_invalid_id_lengths: &'a Indexes,
+    #[serde(rename = "events_with_invalid_fields")]
+    invalid: &'a Indexes,
+    #[serde(rename = "events_with_missing_fields")]
+    missing: &'a Indexes,
+    #[serde(rename = "events_with_invalid_id_lengths")]
+    id_lengths: &'a Indexes,
 }
 
 #[derive(Serialize)]
@@ -156,9 +159,9 @@ impl Refusal {
             Self::MissingField(name) => body.missing_field = Some(name),
             Self::Events(problems) => {
                 body.events = Some(EventsBody {
-                    events_with_invalid_fields: &problems.invalid,
-                    events_with_missing_fields: &problems.missing,
-                    events_with_invalid_id_lengths: &problems.id_lengths,
+                    invalid: &problems.invalid,
+                    missing: &problems.missing,
+                    id_lengths: &problems.id_lengths,
                 });
             }
             Self::Silenced(silenced) => body.silenced = Some(silenced),

@@ -67,6 +67,7 @@ pub(crate) struct Quoted<'a> {
 
 impl<'a> Quoted<'a> {
     /// The text it stands for; half a surrogate pair becomes U+FFFD.
+    #[inline]
     pub(crate) fn text(&self) -> Cow<'a, str> {
         text_between_quotes(self.raw, self.escaped)
     }
@@ -79,12 +80,14 @@ impl<'a> Quoted<'a> {
 
 impl<'a> Value<'a> {
     /// The text of a string, without what exceeds [`TEXT_LENGTH_MAX`]; `None` for anything else.
+    #[inline]
     pub(crate) fn text(&self) -> Option<Cow<'a, str>> {
         let text = self.whole_text()?;
         Some(if self.found.unclean { truncated(text) } else { text })
     }
 
     /// The text of a string, however long; `None` for anything else.
+    #[inline]
     pub(crate) fn whole_text(&self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::Text { escaped } => Some(text_between_quotes(self.raw, escaped)),
@@ -124,6 +127,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte.
+    #[inline]
     pub(crate) fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -135,14 +139,18 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves past `byte` if it is next; used to enter objects and arrays.
+    #[inline]
     pub(crate) fn enter(&mut self, byte: u8) -> bool {
-        let here = self.byte() == Some(byte);
-        self.at += usize::from(here);
-        here
+        if self.byte() != Some(byte) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     /// Inside an object, moves to the value of the next member and returns its key; `None` after
     /// moving past the end. `first` must be true at first and left alone afterwards.
+    #[inline]
     pub(crate) fn next_member(
         &mut self,
         first: &mut bool,
@@ -159,19 +167,21 @@ impl<'a> Scanner<'a> {
         self.next_item(first, b']')
     }
 
+    #[inline]
     fn next_item(&mut self, first: &mut bool, close: u8) -> Result<bool, Malformed> {
         self.skip_space();
+        if self.enter(b',') {
+            self.skip_space();
+            return if std::mem::take(first) { Err(Malformed) } else { Ok(true) };
+        }
         if self.enter(close) {
             return Ok(false);
         }
-        if !std::mem::take(first) {
-            self.expect(b',')?;
-            self.skip_space();
-        }
-        Ok(true)
+        if std::mem::take(first) { Ok(true) } else { Err(Malformed) }
     }
 
     /// Moves past the value here, whatever it is.
+    #[inline]
     pub(crate) fn value(&mut self) -> Result<Value<'a>, Malformed> {
         let from = self.at;
         let mut found = Found::default();
@@ -266,6 +276,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves past a key and its colon, to its value.
+    #[inline]
     fn key(&mut self) -> Result<Quoted<'a>, Malformed> {
         let key = self.string()?;
         self.skip_space();
@@ -420,6 +431,7 @@ fn hex(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// The text that `raw`, a string with its quotes, stands for.
+#[inline]
 fn text_between_quotes(raw: &str, escaped: bool) -> Cow<'_, str> {
     let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
     if escaped { Cow::Owned(unescaped(inner)) } else { Cow::Borrowed(inner) }

@@ -165,7 +165,7 @@ impl<'a> Envelope<'a> {
                 "api_key" => envelope.api_key = api_key(&scanner.value()?),
                 "options" => envelope.id_length_min = id_length_min(scanner.value()?.raw),
                 "client_upload_time" => {
-                    envelope.client_upload_time = upload_time(&scanner.value()?)
+                    envelope.client_upload_time = upload_time(&scanner.value()?);
                 }
                 _ => {
                     scanner.value()?;

@@ -93,12 +93,11 @@ fn nearest(endpoint: &str) -> String {
     let distance = |label: &str| edit_distance(&written, &label.chars().collect::<Vec<_>>());
     let close: Vec<&str> =
         CLUSTERS.iter().map(|(label, _)| *label).filter(|label| distance(label) <= 1).collect();
-    if let [first, rest @ ..] = close.as_slice() {
-        let rest: String = rest.iter().map(|label| format!(" or `{label}`")).collect();
-        format!("did you mean `{first}`{rest}?")
-    } else {
+    if close.is_empty() {
         let all: Vec<&str> = CLUSTERS.iter().map(|(label, _)| *label).collect();
         format!("known instances: {}; or write the REST URL", all.join(", "))
+    } else {
+        format!("did you mean `{}`?", close.join("` or `"))
     }
 }
 

@@ -6,6 +6,8 @@
 pub(crate) struct Names {
     table: Vec<Option<(Box<str>, usize)>>,
     count: usize,
+    /// A bit for each name, by its place in a table of 64: most other names miss them all.
+    bits: u64,
 }
 
 impl Names {
@@ -28,8 +30,12 @@ impl Names {
     /// The slot of `name`, if it is in the set.
     #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        let spread = spread(name);
+        if self.bits & bit(spread) == 0 {
+            return None;
+        }
         let mask = self.table.len().checked_sub(1)?;
-        let mut at = spread(name) & mask;
+        let mut at = spread & mask;
         loop {
             let (known, slot) = self.table.get(at)?.as_ref()?;
             if **known == *name {
@@ -49,7 +55,9 @@ impl Names {
 
     fn place(&mut self, name: Box<str>, slot: usize) {
         let mask = self.table.len() - 1;
-        let mut at = spread(&name) & mask;
+        let spread = spread(&name);
+        self.bits |= bit(spread);
+        let mut at = spread & mask;
         while self.table.get(at).is_some_and(Option::is_some) {
             at = (at + 1) & mask;
         }
@@ -59,16 +67,23 @@ impl Names {
     }
 }
 
+#[inline]
+fn bit(spread: usize) -> u64 {
+    1 << (spread >> 10 & 63)
+}
+
 /// Spreads names by their length and three of their bytes: enough for the names of one stream.
 #[inline]
 fn spread(name: &str) -> usize {
     let bytes = name.as_bytes();
-    let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or_default());
+    let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or_default());
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let mixed = byte(0)
-        .wrapping_add(byte(bytes.len() / 2) << 8)
-        .wrapping_add(byte(bytes.len().wrapping_sub(1)) << 16)
-        .wrapping_add(bytes.len() << 24);
-    mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - 16)
+        ^ byte(bytes.len() / 2).rotate_left(8)
+        ^ byte(bytes.len().wrapping_sub(1)).rotate_left(16)
+        ^ length.rotate_left(24);
+    let [.., high, higher] = mixed.wrapping_mul(0x9E37_79B9).to_le_bytes();
+    usize::from(u16::from_le_bytes([high, higher]))
 }
 
 #[cfg(test)]

@@ -263,14 +263,12 @@ impl Answer {
         });
         let (section, _) = candidates.next().filter(|_| candidates.next().is_none())?;
         let count = layout.objects_in(section);
-        match error.index {
-            Some(index) => (index < count).then_some((section, index)),
-            // The only object that was sent, and not counted as processed: it can only be that.
-            None => {
-                let unprocessed = self.processed.get(&section).is_none_or(|count| *count == 0);
-                (layout.objects() == 1 && count == 1 && unprocessed).then_some((section, 0))
-            }
+        if let Some(index) = error.index {
+            return (index < count).then_some((section, index));
         }
+        // The only object that was sent, and not counted as processed: it can only be that.
+        let unprocessed = self.processed.get(&section).is_none_or(|count| *count == 0);
+        (layout.objects() == 1 && count == 1 && unprocessed).then_some((section, 0))
     }
 }
 

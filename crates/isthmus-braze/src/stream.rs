@@ -2,6 +2,7 @@
 
 mod build;
 
+use crate::names::Names;
 use crate::track::attributes::AttributesMapping;
 use crate::track::event::{EventMapping, EventRule};
 use crate::warnings::{Tally, Warnings};
@@ -9,7 +10,6 @@ use isthmus_config::Problem;
 use isthmus_config::resource::{BrazeDestination, Stream};
 use isthmus_core::destination::{Mapped, Mapping, Wants};
 use isthmus_core::record::Applied;
-use std::collections::HashMap;
 
 /// What one stream tells Braze.
 #[derive(Debug)]
@@ -25,7 +25,15 @@ pub struct BrazeStream {
 #[derive(Debug)]
 struct Events {
     mapping: EventMapping,
-    selected: HashMap<String, Selected>,
+    /// Event types; slots are indexes into `selected`.
+    types: Names,
+    selected: Vec<Selected>,
+}
+
+impl Events {
+    fn select(&self, event_type: &str) -> Option<&Selected> {
+        self.selected.get(self.types.find(event_type)?)
+    }
 }
 
 #[derive(Debug)]
@@ -63,7 +71,7 @@ impl Mapping for BrazeStream {
             Applied::Event(event) => self
                 .events
                 .as_ref()
-                .and_then(|events| events.selected.get(event.event_type))
+                .and_then(|events| events.select(event.event_type))
                 .map_or(Wants::Nothing, |selected| selected.wants),
             Applied::UserChange(change) => {
                 self.users.as_ref().map_or(Wants::Nothing, |users| users.wants(change))
@@ -77,7 +85,7 @@ impl Mapping for BrazeStream {
     fn map(&self, item: &Applied<'_>, user_properties: Option<&str>, out: &mut Vec<Mapped>) {
         match (item, &self.events, &self.users) {
             (Applied::Event(event), Some(events), _) => {
-                if let Some(selected) = events.selected.get(event.event_type) {
+                if let Some(selected) = events.select(event.event_type) {
                     events.mapping.map(&selected.rule, event, user_properties, &self.tally, out);
                 }
             }

@@ -18,7 +18,8 @@ use isthmus_core::json;
 pub(crate) const CHARACTERS_MAX: usize = 255;
 /// Deepest nesting that is passed on: what Amplitude accepts.
 const DEPTH_MAX: usize = 40;
-/// Keys that make Braze read an attribute's object as an operation.
+/// Keys that make Braze read an attribute's object as an operation. Events have none, but one
+/// property should look the same in both.
 const OPERATIONS: [&str; 3] = ["inc", "add", "remove"];
 
 /// What becomes of objects and arrays of objects.

@@ -1,20 +1,20 @@
 //! The shape of `isthmus.toml` and of resource files, and errors that point at a line.
 //!
-//! A text becomes a tree of located values ([`node`]), the tree becomes plain structs
-//! ([`resource`], [`server`]), and every problem on the way is collected, so that a person sees all
+//! A text becomes a tree of located values (`node`), the tree becomes plain structs
+//! (`resource`, `server`), and every problem on the way is collected, so that a person sees all
 //! of them at once. The only I/O is reading the files that [`load`] and [`SecretRef::resolve`] are
 //! told to read.
 //!
 //! In reading order:
-//! - [`diagnostic`]: what is wrong, where, and what to do about it.
-//! - [`secret`]: secrets by reference, and never shown.
-//! - [`node`]: YAML and TOML as one tree that knows its lines.
-//! - [`decode`] and [`shape`]: from a tree to a struct, declared field by field.
-//! - [`check`]: what is asked of single values.
-//! - [`resource`]: projects, destinations, streams.
-//! - [`server`][]: `isthmus.toml`.
-//! - [`load()`]: files and folders, and references between resources.
-//! - [`reference`]: the reference page, written from the declarations.
+//! - `diagnostic`: what is wrong, where, and what to do about it.
+//! - `secret`: secrets by reference, and never shown.
+//! - `node`: YAML and TOML as one tree that knows its lines.
+//! - `decode` and `shape`: from a tree to a struct, declared field by field.
+//! - `check`: what is asked of single values.
+//! - `resource`: projects, destinations, streams.
+//! - `server`: `isthmus.toml`.
+//! - `load`: files and folders, and references between resources.
+//! - `reference`: the reference page, written from the declarations.
 
 mod check;
 mod decode;

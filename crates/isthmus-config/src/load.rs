@@ -1,5 +1,6 @@
 //! Files and folders of configuration, and references between resources.
 
+use crate::check;
 use crate::decode::{Decode, Report};
 use crate::diagnostic::{Diagnostic, Location, Locations, Problem, clip, listed, meant};
 use crate::node::{Fault, Node, Value, toml, yaml};
@@ -13,6 +14,10 @@ use std::sync::Arc;
 
 /// Folders inside each other; a symbolic link may lead around in a circle.
 const FOLDERS_DEPTH_MAX: usize = 16;
+/// Problems shown of one file, and between resources; the first ones are mended first anyway.
+const DIAGNOSTICS_MAX: usize = 200;
+/// Names that a hint lists.
+const NAMES_SHOWN_MAX: usize = 8;
 /// What a folder is searched for.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
@@ -70,7 +75,7 @@ pub fn parse_resources(text: &str, origin: &str) -> Result<Vec<Resource>, Vec<Di
 
 /// What is wrong between resources: names and API keys that are there twice, names of nothing.
 pub fn check_references(resources: &[Resource]) -> Vec<Diagnostic> {
-    References { resources, undecoded: &[], complete: true }.check()
+    References::new(resources, &[], true).check()
 }
 
 /// What was read so far.
@@ -195,11 +200,7 @@ impl Collected {
     }
 
     fn finish(mut self) -> Result<Vec<Resource>, Vec<Diagnostic>> {
-        let references = References {
-            resources: &self.resources,
-            undecoded: &self.undecoded,
-            complete: !self.incomplete,
-        };
+        let references = References::new(&self.resources, &self.undecoded, !self.incomplete);
         self.diagnostics.append(&mut references.check());
         if self.diagnostics.is_empty() {
             return Ok(self.resources);
@@ -249,8 +250,6 @@ fn located(faults: Vec<Fault>, origin: &str) -> Vec<Diagnostic> {
 
 /// The first problems of a file that has very many.
 fn shortened(mut found: Vec<Diagnostic>, origin: &str) -> Vec<Diagnostic> {
-    /// As many as a terminal's history shows without complaint.
-    const DIAGNOSTICS_MAX: usize = 200;
     if found.len() > DIAGNOSTICS_MAX {
         let more = found.len() - DIAGNOSTICS_MAX;
         found.truncate(DIAGNOSTICS_MAX);
@@ -265,128 +264,117 @@ struct References<'r> {
     undecoded: &'r [Undecoded],
     /// Whether these are all the names there are.
     complete: bool,
+    /// The first resource of each kind and name.
+    named: HashMap<(&'static str, &'r str), &'r Resource>,
+    /// For each project, the destinations that its streams name.
+    ends: HashMap<&'r str, Vec<&'r str>>,
 }
 
-impl References<'_> {
+impl<'r> References<'r> {
+    fn new(resources: &'r [Resource], undecoded: &'r [Undecoded], complete: bool) -> Self {
+        let mut named = HashMap::new();
+        let mut ends: HashMap<_, Vec<_>> = HashMap::new();
+        for resource in resources {
+            named.entry((resource.kind(), resource.name())).or_insert(resource);
+            if let Spec::Stream(stream) = &resource.spec {
+                ends.entry(stream.project.as_str()).or_default().push(stream.destination.as_str());
+            }
+        }
+        Self { resources, undecoded, complete, named, ends }
+    }
+
     fn check(&self) -> Vec<Diagnostic> {
-        let mut found = self.names_twice();
-        found.append(&mut self.api_keys_twice());
+        let mut found = Vec::new();
+        let mut api_keys = HashMap::new();
         for resource in self.resources {
+            found.extend(self.name_twice(resource));
             match &resource.spec {
                 Spec::Stream(stream) => {
-                    let names =
-                        [("project", &stream.project), ("destination", &stream.destination)];
-                    for (kind, name) in names {
-                        found.extend(self.dangling(resource, kind, name));
-                    }
+                    found.extend(self.dangling(resource, "project", &stream.project));
+                    found.extend(self.dangling(resource, "destination", &stream.destination));
                 }
                 Spec::Project(project) => {
+                    let first = *api_keys.entry(project.api_key.as_str()).or_insert(resource);
+                    found.extend(api_key_twice(resource, first));
                     if matches!(project.secret_key, Some(SecretRef::Literal(_))) {
                         found.extend(self.literal_key(resource));
                     }
                 }
                 Spec::Destination(_) => {}
             }
-        }
-        found
-    }
-
-    fn names_twice(&self) -> Vec<Diagnostic> {
-        let mut first: HashMap<(&str, &str), &Resource> = HashMap::new();
-        let mut found = Vec::new();
-        for resource in self.resources {
-            let key = (resource.kind(), resource.name());
-            match first.get(&key) {
-                None => drop(first.insert(key, resource)),
-                Some(other) => {
-                    let (kind, name) = (key.0, clip(key.1));
-                    let problem = Problem::new("name", format!("{kind} `{name}` is there twice"));
-                    found.push(resource.diagnose(problem.hint(already(other, "name"))));
-                }
+            if found.len() > DIAGNOSTICS_MAX {
+                break;
             }
         }
         found
     }
 
-    fn api_keys_twice(&self) -> Vec<Diagnostic> {
-        let mut first: HashMap<&str, &Resource> = HashMap::new();
-        let mut found = Vec::new();
-        for resource in self.resources {
-            let Spec::Project(project) = &resource.spec else { continue };
-            match first.get(project.api_key.as_str()) {
-                None => drop(first.insert(&project.api_key, resource)),
-                // Then the whole project is there twice, which is said already.
-                Some(other) if other.name() == resource.name() => {}
-                Some(other) => {
-                    let (name, other_name) = (clip(&project.name), clip(other.name()));
-                    let message =
-                        format!("projects `{other_name}` and `{name}` have the same `api_key`");
-                    let problem = Problem::new("api_key", message);
-                    found.push(resource.diagnose(problem.hint(already(other, "api_key"))));
-                }
-            }
+    fn name_twice(&self, resource: &Resource) -> Option<Diagnostic> {
+        let (kind, name) = (resource.kind(), resource.name());
+        let first = *self.named.get(&(kind, name))?;
+        if std::ptr::eq(first, resource) {
+            return None;
         }
-        found
+        let problem = Problem::new("name", format!("{kind} `{}` is there twice", clip(name)));
+        Some(resource.diagnose(problem.hint(already(first, "name"))))
     }
 
     /// The problem of `resource` naming a resource that is not there.
-    fn dangling(&self, resource: &Resource, kind: &str, name: &str) -> Option<Diagnostic> {
-        let good =
-            || self.resources.iter().filter(|other| other.kind() == kind).map(Resource::name);
+    fn dangling(&self, resource: &Resource, kind: &'static str, name: &str) -> Option<Diagnostic> {
         let is_undecoded = |other: &Undecoded| {
             other.kind.is_none_or(|other| other == kind)
                 && other.name.as_deref().is_none_or(|other| other == name)
         };
-        if !self.complete
-            || good().any(|other| other == name)
-            || self.undecoded.iter().any(is_undecoded)
-        {
+        let is_there = self.named.contains_key(&(kind, name));
+        if is_there || !self.complete || self.undecoded.iter().any(is_undecoded) {
             return None;
         }
+        let there =
+            || self.resources.iter().filter(|other| other.kind() == kind).map(Resource::name);
         let owner = format!("{} `{}`", resource.kind(), clip(resource.name()));
         let problem = Problem::new(kind, format!("unknown {kind} `{}` in {owner}", clip(name)));
-        let problem = match meant(name, good()) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None if good().next().is_none() => problem.hint(format!("there is no {kind} yet")),
-            None => problem.hint(format!("there is {}", listed(good().take(8)))),
+        let hint = match meant(name, there()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if there().next().is_none() => format!("there is no {kind} yet"),
+            None => format!("there is {}", listed(there().take(NAMES_SHOWN_MAX))),
         };
-        Some(resource.diagnose(problem))
+        Some(resource.diagnose(problem.hint(hint)))
     }
 
     /// The problem of a project's secret key being written out, unless all that the project does is
     /// feed sandboxes on this machine.
     fn literal_key(&self, project: &Resource) -> Option<Diagnostic> {
-        let destinations: HashMap<_, _> = self
-            .resources
-            .iter()
-            .filter_map(|resource| match &resource.spec {
-                Spec::Destination(destination) => Some((destination.name.as_str(), destination)),
-                Spec::Project(_) | Spec::Stream(_) => None,
-            })
-            .collect();
-        let mut ends = self.resources.iter().filter_map(|resource| match &resource.spec {
-            Spec::Stream(stream) if stream.project == project.name() => {
-                Some(destinations.get(stream.destination.as_str()))
+        let is_sandbox = |end: &&str| {
+            let destination = self.named.get(&("destination", *end)).map(|found| &found.spec);
+            match destination {
+                Some(Spec::Destination(destination)) => match &destination.settings {
+                    DestinationSettings::Braze(braze) => check::is_loopback(&braze.endpoint),
+                },
+                _ => false,
             }
-            _ => None,
-        });
-        let is_sandbox = |end: Option<&&crate::resource::Destination>| {
-            end.is_some_and(|destination| match &destination.settings {
-                DestinationSettings::Braze(braze) => crate::check::is_loopback(&braze.endpoint),
-            })
         };
-        let mut any = false;
-        let all = ends.all(|end| {
-            any = true;
-            is_sandbox(end)
-        });
-        if !self.complete || (any && all) {
+        let feeds_sandboxes =
+            self.ends.get(project.name()).is_some_and(|ends| ends.iter().all(is_sandbox));
+        if feeds_sandboxes || !self.complete || !self.undecoded.is_empty() {
             return None;
         }
-        let message = "`secret_key` is written out; only a project whose streams all end at a sandbox on this machine has it so";
+        let message = "`secret_key` is written out; \
+                       only a project whose streams all end at a sandbox on this machine has it so";
         let hint = "write `{ env: SHOP_SECRET }` or `{ file: shop.key }`";
         Some(project.diagnose(Problem::new("secret_key", message).hint(hint)))
     }
+}
+
+/// The problem of `project` having the API key of another, which is `first`.
+fn api_key_twice(project: &Resource, first: &Resource) -> Option<Diagnostic> {
+    // With the same name, the whole project is there twice, which is said already.
+    if first.name() == project.name() {
+        return None;
+    }
+    let (name, first_name) = (clip(project.name()), clip(first.name()));
+    let message = format!("projects `{first_name}` and `{name}` have the same `api_key`");
+    let problem = Problem::new("api_key", message).hint(already(first, "api_key"));
+    Some(project.diagnose(problem))
 }
 
 /// Where the first of two stands.

@@ -104,7 +104,10 @@ mod tests {
             std::fs::write(path, &page).unwrap();
         }
         let kept = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(kept == page, "configuration.md is stale; ISTHMUS_WRITE_DOCS=1 writes it anew");
+        assert!(
+            kept == page,
+            "stale; `ISTHMUS_WRITE_DOCS=1 cargo test -p isthmus-config` writes it anew"
+        );
     }
 
     #[test]

@@ -60,7 +60,23 @@ impl fmt::Display for Timestamp {
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let (seconds, millis) = (rest / 1_000, rest % 1_000);
         let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let (date, time) = text.split_at_mut(10);
+        for (place, value) in [(0..4, year), (5..7, month), (8..10, day)] {
+            put_digits(date.get_mut(place), value);
+        }
+        for (place, value) in [(1..3, hour), (4..6, minute), (7..9, second), (10..13, millis)] {
+            put_digits(time.get_mut(place), value);
+        }
+        out.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Fills `place` with the last decimal digits of `value`, which is not negative.
+fn put_digits(place: Option<&mut [u8]>, mut value: i64) {
+    for digit in place.into_iter().flatten().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
     }
 }
 

@@ -215,11 +215,7 @@ impl Dispatcher {
     }
 
     /// Forgets a stream: what it had pending is not sent any more.
-    pub fn remove_stream(
-        &mut self,
-        name: &str,
-        now: Moment,
-    ) -> Result<StreamNumber, StreamError> {
+    pub fn remove_stream(&mut self, name: &str, now: Moment) -> Result<StreamNumber, StreamError> {
         let number = self.number_of(name)?;
         self.streams.remove(&number);
         self.lanes.remove_stream(number, now.monotonic);
@@ -229,12 +225,7 @@ impl Dispatcher {
 
     /// Stops or starts reading for a stream. What was accepted is finished either way; what
     /// passes while it is disabled is not sent later.
-    pub fn set_enabled(
-        &mut self,
-        name: &str,
-        enabled: bool,
-        end: u64,
-    ) -> Result<(), StreamError> {
+    pub fn set_enabled(&mut self, name: &str, enabled: bool, end: u64) -> Result<(), StreamError> {
         let number = self.number_of(name)?;
         if let Some(stream) = self.streams.get_mut(&number) {
             if enabled {

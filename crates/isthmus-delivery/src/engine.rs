@@ -12,7 +12,9 @@ pub use handle::{ControlError, Handle};
 pub use reading::StreamSpec;
 
 use crate::dead_letters::DeadLetterStore;
-use crate::dispatcher::{Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, Window};
+use crate::dispatcher::{
+    Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, Window,
+};
 use crate::journal::replay::replay;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::metrics as names;
@@ -145,10 +147,7 @@ impl Engine {
     /// Replays the journal and opens `streams` where they stopped; a stream that the journal does
     /// not know starts at the present end of the log. A stream that the journal knows and that is
     /// not among `streams` is disabled.
-    pub fn open(
-        parts: Parts,
-        streams: Vec<StreamSpec>,
-    ) -> Result<(Self, Handle), EngineError> {
+    pub fn open(parts: Parts, streams: Vec<StreamSpec>) -> Result<(Self, Handle), EngineError> {
         let known = replay(&*parts.journal)
             .map_err(|source| EngineError::Journal { destination: parts.name.clone(), source })?;
         let EngineConfig { backoff, window } = parts.config;
@@ -318,8 +317,7 @@ impl Engine {
         &mut self,
         (written, result): (Writing, Result<u64, JournalError>),
     ) -> Result<(), EngineError> {
-        let failed =
-            |source| EngineError::Journal { destination: self.parts.name.clone(), source };
+        let failed = |source| EngineError::Journal { destination: self.parts.name.clone(), source };
         let position = result.map_err(failed)?;
         self.dispatcher.on_disk(&written.entry);
         if matches!(written.entry, Entry::Checkpoint(_)) {

@@ -256,8 +256,9 @@ mod tests {
 
     #[test]
     fn a_full_request_costs_about_six_bytes_per_object() {
-        let keys: Vec<_> =
-            (0..75u32).map(|n| (1, 5_000_000_000 + u64::from(n / 10) * 40_000, n * 20, 0)).collect();
+        let keys: Vec<_> = (0..75u32)
+            .map(|n| (1, 5_000_000_000 + u64::from(n / 10) * 40_000, n * 20, 0))
+            .collect();
         let intent = Step::Intent(Intent { request: 1_000_000, objects: objects(&keys) });
         let marks = Marks::of(vec![Mark::DeliveredAtOnce; 75]);
         let outcome = Step::Outcome(Outcome { request: 1_000_000, status: 201, marks });

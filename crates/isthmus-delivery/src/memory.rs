@@ -112,8 +112,11 @@ impl MemoryJournal {
     /// A journal with the first `count` of the entries kept here: what a crash after them leaves.
     #[must_use]
     pub fn cut_after(&self, count: usize) -> Self {
-        let entries: BTreeMap<_, _> =
-            lock(&self.entries).iter().take(count).map(|(at, entry)| (*at, entry.clone())).collect();
+        let entries: BTreeMap<_, _> = lock(&self.entries)
+            .iter()
+            .take(count)
+            .map(|(at, entry)| (*at, entry.clone()))
+            .collect();
         Self {
             entries: Arc::new(Mutex::new(entries)),
             appended: Arc::new(Mutex::new(*lock(&self.appended))),

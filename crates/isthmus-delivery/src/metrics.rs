@@ -58,9 +58,7 @@ pub(crate) struct Meters {
 impl Meters {
     pub(crate) fn new(destination: &str) -> Self {
         let destination = destination.to_owned();
-        let attempts = |outcome: &'static str| {
-            metrics::counter!(ATTEMPTS, "destination" => destination.clone(), "outcome" => outcome)
-        };
+        let attempts = |outcome: &'static str| metrics::counter!(ATTEMPTS, "destination" => destination.clone(), "outcome" => outcome);
         let counter =
             |name: &'static str| metrics::counter!(name, "destination" => destination.clone());
         Self {

@@ -92,12 +92,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream that reads from the record at `position` on.
-    pub(crate) fn new(
-        number: StreamNumber,
-        name: Arc<str>,
-        enabled: bool,
-        position: u64,
-    ) -> Self {
+    pub(crate) fn new(number: StreamNumber, name: Arc<str>, enabled: bool, position: u64) -> Self {
         let floor = Place { offset: position, index: 0 };
         Self {
             name,

@@ -52,7 +52,7 @@ pub struct ApplierConfig {
 impl Default for ApplierConfig {
     /// Seven days (`amplitude-ingest.md` section 9).
     fn default() -> Self {
-        Self { dedup_window: Duration::from_secs(7 * 86_400) }
+        Self { dedup_window: Duration::from_hours(7 * 24) }
     }
 }
 
@@ -109,8 +109,7 @@ impl Applier {
         let reader = intake.reader(directory.cursor.intake.max(intake.start()))?;
         let persisted_at = clock.monotonic();
         let progress = watch::Sender::new(Progress::default());
-        let mut applier =
-            Self { directory, reader, intake, events, clock, progress, persisted_at };
+        let mut applier = Self { directory, reader, intake, events, clock, progress, persisted_at };
         applier.catch_up()?;
         applier.persist()?;
         Ok(applier)
@@ -151,13 +150,11 @@ impl Applier {
 
     /// Applies again, without appending, what the event log holds beyond state.
     fn catch_up(&mut self) -> Result<(), ApplierError> {
-        let mut events = self.events.reader(self.directory.cursor.events.max(self.events.start()))?;
+        let mut events =
+            self.events.reader(self.directory.cursor.events.max(self.events.start()))?;
         while let Some(written) = events.next()? {
-            let source = |source| ApplierError::Record {
-                log: "event",
-                offset: written.offset,
-                source,
-            };
+            let source =
+                |source| ApplierError::Record { log: "event", offset: written.offset, source };
             let range = AppliedBatch::decode(&written.payload).map_err(source)?.intake;
             let mut records = Vec::new();
             while self.reader.position() < range.to {
@@ -258,8 +255,7 @@ impl Applier {
 
     fn persist_if_due(&mut self) -> Result<(), ApplierError> {
         let due = self.clock.monotonic() >= self.persisted_at + PERSIST_EVERY;
-        let behind =
-            self.progress.borrow().intake_persisted < self.directory.cursor.intake;
+        let behind = self.progress.borrow().intake_persisted < self.directory.cursor.intake;
         if due && behind { self.persist() } else { Ok(()) }
     }
 

@@ -109,11 +109,7 @@ pub struct Answer {
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            status: refusal.status(),
-            body: refusal.body(),
-            retry_after: refusal.retry_after(),
-        }
+        Self { status: refusal.status(), body: refusal.body(), retry_after: refusal.retry_after() }
     }
 }
 

@@ -23,7 +23,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use endpoint::{Bucket, Endpoint, Kind};
+use endpoint::{Endpoint, Kind};
 use futures_util::StreamExt;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
@@ -61,15 +61,13 @@ pub(crate) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
     };
     let kept = body.as_ref().ok().map(|body| log::excerpt(body, shared.config.request_body_kept));
     shared.log(RequestEntry::new(now, &parts, kept, answer.as_ref(), strike.struck()));
-    match answer {
-        Some(answer) => answer.into_response(),
-        None => {
-            if let Some(cut) = parts.extensions.get::<Cut>() {
-                cut.cut();
-            }
-            Response::default()
-        }
+    if let Some(answer) = answer {
+        return answer.into_response();
     }
+    if let Some(cut) = parts.extensions.get::<Cut>() {
+        cut.cut();
+    }
+    Response::default()
 }
 
 /// The body was larger than the endpoint takes.
@@ -198,6 +196,3 @@ fn is_json(headers: &HeaderMap) -> bool {
     let mime = value.and_then(|value| value.split(';').next()).map(str::trim);
     mime.is_some_and(|mime| mime.eq_ignore_ascii_case("application/json"))
 }
-
-#[cfg(test)]
-mod tests;

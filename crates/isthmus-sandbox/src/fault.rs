@@ -339,9 +339,13 @@ mod tests {
 
     #[test]
     fn rules_read_as_they_are_documented() {
-        let rule = json!({"path": "/users/track", "times": 2, "effect": {"reset": {"when": "after"}}});
+        let rule =
+            json!({"path": "/users/track", "times": 2, "effect": {"reset": {"when": "after"}}});
         let fault: Fault = serde_json::from_value(rule).expect("a rule");
-        assert_eq!(fault, Fault::on("/users/track", FaultEffect::Reset { when: When::After }).times(2));
+        assert_eq!(
+            fault,
+            Fault::on("/users/track", FaultEffect::Reset { when: When::After }).times(2)
+        );
         let rule = json!({"effect": {"rate_limit": {"form": "retry_after", "seconds": 2}}});
         assert!(serde_json::from_value::<Fault>(rule).is_ok());
         let unknown = json!({"effect": {"status": {"code": 503, "why": "x"}}});

@@ -88,13 +88,16 @@ impl Workspace {
     pub(crate) fn reset(&mut self, keep: Keep, uid_property: Option<String>) {
         *self = Self::new(self.config.clone(), self.random.clone());
         let config = &self.config;
-        self.history = History::new(keep, config.occurrences_kept, config.occurrences_kept_per_user);
+        self.history =
+            History::new(keep, config.occurrences_kept, config.occurrences_kept_per_user);
         (self.keep, self.uid_property) = (keep, uid_property);
     }
 
     /// Takes in users and counters from a snapshot; only right after [`Self::new`].
     pub(crate) fn restore(&mut self, users: Vec<User>, counters: Counters) {
-        users.into_iter().for_each(|user| self.directory.restore(user));
+        for user in users {
+            self.directory.restore(user);
+        }
         self.counters = counters;
     }
 
@@ -167,7 +170,9 @@ impl Workspace {
                 self.track(&checked, now);
             }
             Effect::Identify(entries) => {
-                entries.into_iter().for_each(|entry| self.identify(&entry, now));
+                for entry in entries {
+                    self.identify(&entry, now);
+                }
             }
             Effect::AliasNew(entries) => {
                 for (external_id, label, name) in entries {
@@ -175,7 +180,9 @@ impl Workspace {
                 }
             }
             Effect::AliasUpdate(renames) => {
-                renames.iter().for_each(|rename| self.alias_update(rename, now));
+                for rename in renames {
+                    self.alias_update(&rename, now);
+                }
             }
             Effect::Merge(mut pairs) => {
                 // The order inside a request is not guaranteed.
@@ -187,7 +194,9 @@ impl Workspace {
             }
             Effect::RemoveMerged(key) => drop(self.directory.remove(key, now)),
             Effect::Delete(selectors) => {
-                selectors.iter().for_each(|selector| self.delete(selector, now));
+                for selector in selectors {
+                    self.delete(&selector, now);
+                }
             }
         }
     }
@@ -257,9 +266,7 @@ impl Workspace {
                 Ok(value) if standard::is_standard(name) => {
                     standard::write(user, name, value).unwrap_or(Ok(0))
                 }
-                Ok(value) => {
-                    attribute::write(&mut user.custom, name, value, object.merge_objects)
-                }
+                Ok(value) => attribute::write(&mut user.custom, name, value, object.merge_objects),
                 Err(_) => Err(Dropped("nested too deep")),
             };
             match written {

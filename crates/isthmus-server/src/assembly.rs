@@ -1,7 +1,9 @@
 //! From resources to what runs: vendors' checks included, every problem at once.
 
 use isthmus_braze::{Braze, BrazeStream};
-use isthmus_config::resource::{BrazeDestination, Destination, DestinationSettings, Project, Stream};
+use isthmus_config::resource::{
+    BrazeDestination, Destination, DestinationSettings, Project, Stream,
+};
 use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -70,10 +72,9 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
         // A missing destination is reported where references are checked.
         let Some(settings) = vendors.get(stream.destination.as_str()) else { continue };
         match BrazeStream::build(stream, settings) {
-            Ok(mapping) => assembly.streams.push(AssembledStream {
-                resource: stream.clone(),
-                mapping: Arc::new(mapping),
-            }),
+            Ok(mapping) => assembly
+                .streams
+                .push(AssembledStream { resource: stream.clone(), mapping: Arc::new(mapping) }),
             Err(problems) => {
                 found.extend(problems.into_iter().map(|each| resource.diagnose(each)));
             }

@@ -85,7 +85,13 @@ async fn change_stream(
         Ok(change) => change,
         Err(error) => return fail(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    reply(control.runtime.set_enabled(&name, change.enabled).await.map(|()| control.runtime.streams()))
+    reply(
+        control
+            .runtime
+            .set_enabled(&name, change.enabled)
+            .await
+            .map(|()| control.runtime.streams()),
+    )
 }
 
 #[derive(Deserialize)]

@@ -170,9 +170,8 @@ impl Deliveries {
         let ground = &self.ground;
         let folder = ground.folder.join(folder_name(name));
         let config = StoredJournal::log_config();
-        let (journal, _) =
-            Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
-                .with_context(|| format!("journal of destination {name} cannot be opened"))?;
+        let (journal, _) = Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
+            .with_context(|| format!("journal of destination {name} cannot be opened"))?;
         let DeliveryConfig { backoff_first, backoff_cap, .. } = ground.config;
         let config = EngineConfig {
             backoff: Backoff { first: backoff_first, cap: backoff_cap },

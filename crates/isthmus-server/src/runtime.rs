@@ -349,8 +349,7 @@ fn reason_of(condition: &Condition) -> Option<String> {
 /// The resource text that the catalog holds, read again.
 pub(crate) fn reread(stored: &StoredResource) -> Result<Option<Resource>, Vec<Diagnostic>> {
     let resources = parse_resources(&stored.text, API_ORIGIN)?;
-    let is_it = |resource: &Resource| {
-        resource.kind() == stored.kind && resource.name() == stored.name
-    };
+    let is_it =
+        |resource: &Resource| resource.kind() == stored.kind && resource.name() == stored.name;
     Ok(resources.into_iter().find(is_it))
 }

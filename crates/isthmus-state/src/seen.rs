@@ -103,7 +103,7 @@ impl Seen {
 mod tests {
     use super::*;
 
-    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+    const WEEK: Duration = Duration::from_hours(7 * 24);
 
     #[test]
     fn counts_for_seven_days_and_is_then_forgotten() {
@@ -117,7 +117,7 @@ mod tests {
         seen.put(&mut batch, key, start).unwrap();
         batch.commit().unwrap();
 
-        let almost = start.plus(WEEK - Duration::from_millis(1));
+        let almost = start.plus(WEEK.saturating_sub(Duration::from_millis(1)));
         assert_eq!(seen.first_seen(key, almost).unwrap(), Some(start));
         assert_eq!(seen.first_seen(key, start.plus(WEEK)).unwrap(), None);
         assert_eq!(seen.forget(almost).unwrap(), 0);

@@ -16,7 +16,8 @@ run('braze-api', {
   async full() {
     const braze = new Braze(setting('ISTHMUS_URL'), setting('ISTHMUS_API_KEY'));
     const alias = { alias_name: 'visitor-1', alias_label: 'web' };
-    const time = '2026-02-03T09:15:02.410Z';
+    // Exports look back 90 days.
+    const time = new Date(Date.now() - 60_000).toISOString();
     const fields = ['external_id', 'user_aliases', 'first_name', 'custom_attributes', 'custom_events', 'purchases'];
     const exported = (...ids) => outcome(braze.users.export.ids({ external_ids: ids, fields_to_export: fields }));
     const steps = {};

@@ -91,8 +91,10 @@ fn rust(file: &str, text: &str, problems: &mut Problems) {
     if file == "mod.rs" || file.ends_with("/mod.rs") {
         problems.error(file, 0, "a module is `foo.rs` next to `foo/`");
     }
+    // What `foo/tests.rs` is, its name says.
+    let is_named = file.ends_with("/tests.rs");
     let opens = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
-    if !opens.is_some_and(|line| line.starts_with("//!")) {
+    if !is_named && !opens.is_some_and(|line| line.starts_with("//!")) {
         problems.error(file, 1, "does not open with `//!`: what it is");
     }
     let is_pure = PURE.iter().any(|folder| file.starts_with(folder) && !file.contains("/benches/"));
@@ -158,6 +160,7 @@ mod tests {
         assert!(errors_of("a.rs", "#![no_main]\n//! What.\n").is_empty());
         assert_eq!(errors_of("a.rs", "use x;\n"), ["a.rs:1: does not open with `//!`: what it is"]);
         assert_eq!(errors_of("a.rs", "").len(), 1);
+        assert!(errors_of("src/a/tests.rs", "use super::*;\n").is_empty());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     /// Whether `value`, which is not null, has this shape.
+    #[inline]
     pub(crate) fn admits(self, value: &Value<'_>) -> bool {
         match self {
             Self::Text => matches!(value.kind, Kind::Text { .. }),
@@ -47,16 +48,8 @@ macro_rules! fields {
         impl Field {
             const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The field called `name` on the wire.
-            pub(crate) fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)*
-                    _ => None,
-                }
-            }
-
             /// Its name on the wire.
-            pub(crate) fn name(self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
             }
 
@@ -121,11 +114,45 @@ fields! {
 }
 
 impl Field {
+    /// The field called `name` on the wire.
+    #[inline]
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let candidate = BY_SLOT.get(slot(name.as_bytes())).copied().flatten();
+        candidate.filter(|field: &Self| field.name() == name)
+    }
+
     /// Its place in [`revenue::PROPERTIES`], if it is part of a revenue event.
     pub(crate) fn revenue_place(self) -> Option<usize> {
         let place = (self as usize).checked_sub(Self::Revenue as usize)?;
         (place < revenue::PROPERTIES.len()).then_some(place)
     }
+}
+
+const SLOTS: usize = 256;
+
+/// Every field at the slot of its name. A `match` would compare with one name after the other,
+/// and this runs for every member of every event.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const BY_SLOT: [Option<Field>; SLOTS] = {
+    let mut slots = [None; SLOTS];
+    let mut at = 0;
+    while at < Field::ALL.len() {
+        let field = Field::ALL[at];
+        let slot = slot(field.name().as_bytes());
+        assert!(slots[slot].is_none(), "two names share a slot: change the factors in `slot`");
+        slots[slot] = Some(field);
+        at += 1;
+    }
+    slots
+};
+
+/// A small number for `name`, from its length and three of its bytes. The factors were found by
+/// trial, so that no two fields share a slot.
+const fn slot(name: &[u8]) -> usize {
+    let ([first, ..], [.., before, last]) = (name, name) else { return 0 };
+    let sum =
+        167 * name.len() + 249 * *first as usize + 238 * *before as usize + 27 * *last as usize;
+    sum % SLOTS
 }
 
 /// A set of fields.

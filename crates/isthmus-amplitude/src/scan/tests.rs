@@ -37,7 +37,7 @@ fn notes_what_a_property_may_not_hold() {
     let objects = |depth: usize| r#"{"a":"#.repeat(depth) + "1" + &"}".repeat(depth);
     let wide = |keys: usize| {
         let members: Vec<String> = (0..keys).map(|key| format!(r#""{key}":1"#)).collect();
-        format!(r#"[{{{}}}]"#, members.join(","))
+        format!(r"[{{{}}}]", members.join(","))
     };
     for (text, excess) in [
         (nested(40), false),
@@ -83,7 +83,7 @@ fn refuses_what_is_not_json() {
         r#"{"a":1,}"#,
         r#"{"a"}"#,
         r#"{"a":}"#,
-        r#"{a:1}"#,
+        r"{a:1}",
         "01",
         "-",
         "1.",

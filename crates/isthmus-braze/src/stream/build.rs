@@ -170,7 +170,8 @@ impl Building {
             .into_iter()
             .chain(properties.iter().map(|property| property.origin))
             .any(Origin::needs_user_properties);
-        let mut selected = HashMap::new();
+        let mut types = Names::default();
+        let mut selected = Vec::new();
         for (at, event) in send.events.iter().enumerate() {
             let path = format!("send_events.events[{at}]");
             let name = event.as_name.as_ref().unwrap_or(&event.name);
@@ -190,8 +191,11 @@ impl Building {
                 filters.iter().any(|filtered| filtered.origin.needs_user_properties());
             let wants =
                 if for_all || for_filters { Wants::ItemAndUserProperties } else { Wants::Item };
-            let rule = EventRule::new(name.clone(), app_id, filters);
-            if selected.insert(event.name.clone(), Selected { rule, wants }).is_some() {
+            if types.find(&event.name).is_none() {
+                types.insert(&event.name);
+                let rule = EventRule::new(name.clone(), app_id, filters);
+                selected.push(Selected { rule, wants });
+            } else {
                 self.problems.push(
                     Problem::new(
                         format!("{path}.name"),
@@ -209,7 +213,7 @@ impl Building {
             properties,
             nested: nested(stream.nested_values),
         };
-        Some(Events { mapping, selected })
+        Some(Events { mapping, types, selected })
     }
 
     fn event_properties(&mut self, send: &SendEvents, origins: &mut Origins) -> Vec<EventProperty> {

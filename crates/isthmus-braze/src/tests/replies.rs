@@ -10,7 +10,9 @@ const SUCCESS: &str = include_str!("../fixtures/success.json");
 const PARTIAL: &str = include_str!("../fixtures/partial.json");
 const NOTHING_VALID: &str = include_str!("../fixtures/nothing_valid.json");
 
-fn reply(status: u16, body: &str, headers: &[(&'static str, &str)]) -> Reply {
+type Headers<'a> = &'a [(&'static str, &'a str)];
+
+fn reply(status: u16, body: &str, headers: Headers<'_>) -> Reply {
     let headers = headers
         .iter()
         .map(|(name, value)| ((*name).parse().expect("a name"), value.parse().expect("a value")))
@@ -46,7 +48,7 @@ fn verdicts(batch: &[Delivery], reply: &Reply) -> String {
 }
 
 /// The verdict on a single event.
-fn verdict(status: u16, body: &str, headers: &[(&'static str, &str)]) -> String {
+fn verdict(status: u16, body: &str, headers: Headers<'_>) -> String {
     verdicts(&batch()[1..2], &reply(status, body, headers))
 }
 
@@ -158,7 +160,7 @@ fn a_rate_limit_is_waited_out_as_the_first_matching_header_says() {
     let in_40s = (now + 40).to_string();
     let past = (now - 5).to_string();
     let in_40s_millis = (AT + 40_000).to_string();
-    let cases: &[(&[(&'static str, &str)], Option<u64>)] = &[
+    let cases: &[(Headers<'_>, Option<u64>)] = &[
         (&[], None),
         (
             &[("x-ratelimit-retry-after", "7"), ("retry-after", "8"), ("x-ratelimit-reset", "9")],
@@ -196,7 +198,7 @@ fn an_outage_is_not_waited_out_to_the_end_of_the_rate_window() {
 #[test]
 fn the_budget_is_what_the_headers_say() {
     let in_40s = (AT / 1_000 + 40).to_string();
-    let budget = |headers: &[(&'static str, &str)]| braze().budget(&reply(201, SUCCESS, headers));
+    let budget = |headers: Headers<'_>| braze().budget(&reply(201, SUCCESS, headers));
     let seconds = Duration::from_secs;
     assert_eq!(budget(&[]), None);
     assert_eq!(

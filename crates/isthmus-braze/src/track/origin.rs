@@ -116,12 +116,11 @@ impl Origins {
         let total = self.event.len() + self.user.len() + self.fields.len();
         let mut inline = [None; SLOTS_INLINE];
         let mut heap = Vec::new();
-        let slots = match inline.get_mut(..total) {
-            Some(slots) => slots,
-            None => {
-                heap.resize(total, None);
-                heap.as_mut_slice()
-            }
+        let slots = if let Some(slots) = inline.get_mut(..total) {
+            slots
+        } else {
+            heap.resize(total, None);
+            heap.as_mut_slice()
         };
         let (of_event, rest) = slots.split_at_mut(self.event.len());
         let (of_user, of_fields) = rest.split_at_mut(self.user.len());

@@ -198,6 +198,13 @@ fn anchors_and_aliases_work() {
 }
 
 #[test]
+fn a_byte_order_mark_and_foreign_line_ends_are_no_part_of_a_text() {
+    let text = format!("\u{feff}{PROJECT}---\n{BRAZE}").replace('\n', "\r\n");
+    assert_eq!(said(&text), "good");
+    assert_eq!(said_of_server("\u{feff}data_dir = \"x\"\r\n[server]\r\n"), "good");
+}
+
+#[test]
 fn an_unknown_key_is_named_with_the_one_that_was_meant() {
     assert_snapshot!(said(&BRAZE.replace("rest_key", "rest_kye")), @r"
     loop.yaml:5:1: unknown key `rest_kye` in destination `braze`
@@ -649,7 +656,8 @@ backoff_first = "2m"
     isthmus.toml:3:17: `server.control_token` is written out, and others can reach 0.0.0.0:8400
       hint: write `{ env = "ISTHMUS_CONTROL_TOKEN" }` or `{ file = "control.token" }`
     "#);
-    assert_snapshot!(said_of_server(&format!("a = {}", "[".repeat(100_000))).lines().next().unwrap_or_default(), @"isthmus.toml:1:85: not TOML: cannot recurse further; max recursion depth met");
+    assert_snapshot!(said_of_server(&"#".repeat(70_000)), @"isthmus.toml:1:1: text is larger than 64KiB");
+    assert_snapshot!(said_of_server(&format!("a = {}", "[".repeat(60_000))).lines().next().unwrap_or_default(), @"isthmus.toml:1:85: not TOML: cannot recurse further; max recursion depth met");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! TOML into a tree of located values.
 
-use super::{Entry, Fault, Node, TEXT_BYTES_MAX, Value};
+use super::{Entry, Fault, Node, Value};
 use crate::diagnostic::Location;
 use isthmus_core::ByteSize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// Bytes of one text: a settings file is short, and finding the line of a value costs its length.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Reads `text`, or says everything that is wrong with it as TOML.
 pub(crate) fn parse(text: &str) -> Result<Node, Vec<Fault>> {

@@ -101,7 +101,8 @@ impl Handle {
             let end = self.source.end();
             let idle = status.wait_for(|status| {
                 let idle = |stream: &StreamStatus| {
-                    let read = if stream.enabled { stream.position >= end } else { !stream.holds_log };
+                    let read =
+                        if stream.enabled { stream.position >= end } else { !stream.holds_log };
                     read && stream.pending == 0
                 };
                 status.requests_in_flight == 0 && status.streams.iter().all(idle)

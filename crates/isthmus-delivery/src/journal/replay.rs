@@ -1,6 +1,8 @@
 //! From the journal's entries to what was known when the program stopped.
 
-use super::{Checkpoint, Entry, Intent, Journal, JournalError, Mark, ObjectKey, Step, StreamRecord};
+use super::{
+    Checkpoint, Entry, Intent, Journal, JournalError, Mark, ObjectKey, Step, StreamRecord,
+};
 use std::collections::BTreeMap;
 
 /// Reads `journal` and returns what it knows; a new one knows nothing.
@@ -129,8 +131,12 @@ mod tests {
             unknown: [].into(),
         };
         let in_flight = vec![Intent { request: 3, objects: Objects(vec![key(0)]) }];
-        let checkpoint =
-            Checkpoint { next_request: 4, streams: vec![stream], in_flight, ..Checkpoint::default() };
+        let checkpoint = Checkpoint {
+            next_request: 4,
+            streams: vec![stream],
+            in_flight,
+            ..Checkpoint::default()
+        };
         Entry::Checkpoint(Box::new(checkpoint))
     }
 

@@ -49,8 +49,7 @@ fn push(lanes: &mut Lanes, text: &str) {
 }
 
 fn names(batch: &[Queued]) -> String {
-    let names: Vec<_> =
-        batch.iter().map(|queued| queued.delivery.message.name.as_str()).collect();
+    let names: Vec<_> = batch.iter().map(|queued| queued.delivery.message.name.as_str()).collect();
     names.join(" ")
 }
 

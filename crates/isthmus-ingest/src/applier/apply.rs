@@ -158,12 +158,9 @@ impl<'a> Gathering<'a> {
     ) -> Result<bool, StateError> {
         let key = match (event.insert_id, event.event_id, event.time) {
             (Some(insert_id), _, _) => EventKey::of(&[batch.project, device_id, insert_id]),
-            (None, Some(event_id), Some(time)) => EventKey::of(&[
-                batch.project,
-                device_id,
-                &event_id.to_string(),
-                &time.to_string(),
-            ]),
+            (None, Some(event_id), Some(time)) => {
+                EventKey::of(&[batch.project, device_id, &event_id.to_string(), &time.to_string()])
+            }
             (None, _, _) => return Ok(true),
         };
         let first = directory.first_sight(key, Timestamp::from_millis(batch.received_at))?;
@@ -257,7 +254,13 @@ impl<'a> Gathering<'a> {
                 let properties = parse(&directory.person(person)?.properties);
                 let insert_id = event.insert_id;
                 self.push_change(
-                    directory, subject, person, &properties, Vec::new(), insert_id, true,
+                    directory,
+                    subject,
+                    person,
+                    &properties,
+                    Vec::new(),
+                    insert_id,
+                    true,
                 )?;
             }
             return Ok(());

@@ -132,11 +132,7 @@ impl Directory {
     }
 
     /// Notes an event; returns false when it was seen before within the window.
-    pub(super) fn first_sight(
-        &mut self,
-        key: EventKey,
-        at: Timestamp,
-    ) -> Result<bool, StateError> {
+    pub(super) fn first_sight(&mut self, key: EventKey, at: Timestamp) -> Result<bool, StateError> {
         let known = match self.sighted.get(&key) {
             Some(first) => self.seen.counts(*first, at),
             None => self.seen.first_seen(key, at)?.is_some(),

@@ -10,10 +10,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 const START: i64 = 1_770_000_000_000;
+const WEEK: i64 = 7 * 86_400_000;
 
 struct Bench {
     folder: tempfile::TempDir,
-    state_folder: &'static str,
     intake: Log,
     events: Log,
     state: State,
@@ -30,7 +30,7 @@ impl Bench {
         let open = |name: &str| open_log(&folder.path().join(name), clock.clone());
         let (intake, events) = (open("intake"), open("events"));
         let state = State::open(&folder.path().join(state_folder)).unwrap();
-        Self { folder, state_folder, intake, events, state, clock }
+        Self { folder, intake, events, state, clock }
     }
 
     async fn reopen(self, state_folder: &'static str) -> Self {
@@ -222,11 +222,7 @@ async fn what_was_anonymous_fills_the_gaps_of_the_known_person() {
         ..seen(Some("d9"), None)
     };
     bench
-        .accept(&[
-            identify("ana", r#"{"plan":"pro"}"#),
-            anonymous,
-            seen(Some("d9"), Some("ana")),
-        ])
+        .accept(&[identify("ana", r#"{"plan":"pro"}"#), anonymous, seen(Some("d9"), Some("ana"))])
         .await;
     bench.apply().await;
     let ana = bench.person_of(IdKind::User, "ana");
@@ -250,7 +246,6 @@ async fn duplicates_are_dropped_for_seven_days_per_device() {
     bench.accept(&[once(Some("d2"), None, "i1"), once(None, Some("ana"), "i1")]).await;
     bench.accept(&[once(None, Some("ana"), "i1"), counted(7, START), counted(7, START)]).await;
     bench.accept(&[counted(8, START), counted(7, START + 1)]).await;
-    const WEEK: i64 = 7 * 86_400_000;
     bench.accept_at(START + WEEK - 1, None, &[once(Some("d1"), None, "i1")]).await;
     bench.accept_at(START + WEEK, None, &[once(Some("d1"), None, "i1")]).await;
     bench.apply().await;
@@ -326,7 +321,6 @@ async fn state_lost_behind_the_event_log_is_rebuilt_and_nothing_is_written_twice
     bench.accept(&[IntakeEvent { insert_id: Some("once"), ..seen(Some("d1"), None) }]).await;
     bench.apply().await;
     assert_eq!(bench.story(), story, "the duplicate is still known after the rebuild");
-    let _ = bench.state_folder;
 }
 
 #[tokio::test]

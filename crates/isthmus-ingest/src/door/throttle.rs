@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The window over which a rate is averaged (Amplitude's batch API page, read 2026-03).
 pub(super) const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// The window of the daily count; Amplitude evaluates it in steps of an hour, we continuously.
-pub(super) const QUOTA_WINDOW: Duration = Duration::from_secs(86_400);
+pub(super) const QUOTA_WINDOW: Duration = Duration::from_hours(24);
 /// Ids counted at once, about 100 bytes each.
 const IDS_MAX: usize = 500_000;
 
@@ -191,10 +191,10 @@ impl<K: Eq + Hash> Windows<K> {
         let (number, passed) = self.position(now);
         let before = match number.saturating_sub(count.number) {
             0 => count.before,
-            1 => return weigh(count.present, self.window - passed, self.window),
+            1 => return weigh(count.present, self.window.saturating_sub(passed), self.window),
             _ => return 0,
         };
-        count.present + weigh(before, self.window - passed, self.window)
+        count.present + weigh(before, self.window.saturating_sub(passed), self.window)
     }
 
     /// Adds `events` of `id`.

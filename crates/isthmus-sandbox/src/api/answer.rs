@@ -4,7 +4,7 @@ use crate::fault::{FaultEffect, RateLimitForm};
 use crate::model::Moment;
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(super) status: u16,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     /// Data points that the request cost, as far as it has taken effect.
     pub(super) data_points: u64,
@@ -28,7 +28,7 @@ impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         // The types written here have text keys and finite numbers, and a Vec takes every byte.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { status, headers: HeaderMap::new(), body, data_points: 0 }
+        Self { status, headers: Vec::new(), body, data_points: 0 }
     }
 
     /// What a fault answers; `None` when it answers nothing.
@@ -40,7 +40,7 @@ impl Answer {
                 for (name, value) in headers {
                     let name = HeaderName::from_bytes(name.as_bytes());
                     if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-                        answer.headers.insert(name, value);
+                        answer.headers.push((name, value));
                     }
                 }
                 Some(answer)
@@ -68,14 +68,14 @@ impl Answer {
                 }
                 Some(answer)
             }
-            FaultEffect::Reset { .. } | FaultEffect::Latency { .. } | FaultEffect::Partial { .. } => {
-                None
-            }
+            FaultEffect::Reset { .. }
+            | FaultEffect::Latency { .. }
+            | FaultEffect::Partial { .. } => None,
         }
     }
 
     pub(super) fn header(&mut self, name: &'static str, value: u64) {
-        self.headers.insert(name, HeaderValue::from(value));
+        self.headers.push((HeaderName::from_static(name), HeaderValue::from(value)));
     }
 
     pub(crate) fn is_success(&self) -> bool {
@@ -92,7 +92,7 @@ impl Answer {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        *response.headers_mut() = self.headers;
+        response.headers_mut().extend(self.headers);
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response

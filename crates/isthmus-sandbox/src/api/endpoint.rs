@@ -45,13 +45,15 @@ pub(crate) enum Bucket {
 const BODY_BYTES_MAX: usize = 4_000_000;
 const BULK_BODY_BYTES_MAX: usize = 2_000_000;
 
-const fn row(
-    path: &'static str,
-    kind: Kind,
-    permission: &'static str,
-    bucket: Bucket,
-) -> Endpoint {
-    Endpoint { path, kind, permission, bucket, body_bytes_max: BODY_BYTES_MAX, too_large_status: 413 }
+const fn row(path: &'static str, kind: Kind, permission: &'static str, bucket: Bucket) -> Endpoint {
+    Endpoint {
+        path,
+        kind,
+        permission,
+        bucket,
+        body_bytes_max: BODY_BYTES_MAX,
+        too_large_status: 413,
+    }
 }
 
 static TABLE: [Endpoint; 11] = [

@@ -35,6 +35,7 @@ pub(crate) struct RequestEntry {
     fault: bool,
 }
 
+#[expect(clippy::ref_option, reason = "serde asks for a reference to the field")]
 fn as_text<S: serde::Serializer>(bytes: &Option<Bytes>, out: S) -> Result<S::Ok, S::Error> {
     bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes)).serialize(out)
 }
@@ -59,7 +60,8 @@ impl RequestEntry {
     ) -> Self {
         let secret = |name| [header::AUTHORIZATION, header::COOKIE].contains(name);
         let headers = parts.headers.iter().map(|(name, value)| {
-            let value = if secret(name) { "***".into() } else { String::from_utf8_lossy(value.as_bytes()) };
+            let value =
+                if secret(name) { "***".into() } else { String::from_utf8_lossy(value.as_bytes()) };
             (name.to_string(), value.into_owned())
         });
         let kept = |answer: &Answer| {

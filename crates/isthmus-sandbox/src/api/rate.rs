@@ -60,7 +60,9 @@ impl Meter {
             standings.push(Standing {
                 limit: *limit,
                 remaining: limit.saturating_sub(window.used),
-                ends_at: Timestamp::from_millis(number.saturating_add(1).saturating_mul(*length_ms)),
+                ends_at: Timestamp::from_millis(
+                    number.saturating_add(1).saturating_mul(*length_ms),
+                ),
                 exceeded: window.used >= *limit,
             });
         }

@@ -1,7 +1,7 @@
 //! `/users/track`, `/users/track/bulk`, `/users/track/sync`.
 
-use super::answer::{Answer, Fields};
 use super::Call;
+use super::answer::{Answer, Fields};
 use crate::config::LimitMode;
 use crate::fault::FaultEffect;
 use crate::model::{Array, Body, Checked, Effect, Identifier, Reason, Spot, Unusable, Workspace};
@@ -64,18 +64,21 @@ impl Call<'_> {
             return Err(too_many());
         }
         let mut workspace = self.room.lock();
+        workspace.catch_up(self.now);
         let counters = workspace.counters_mut();
         counters.objects_refused += errors.len() as u64;
         if checked.accepted_total() == 0 {
             let message =
                 "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields.";
-            return Ok(Fields::default().with("message", message).with_list("errors", errors).answer(400));
+            return Ok(Fields::default()
+                .with("message", message)
+                .with_list("errors", errors)
+                .answer(400));
         }
         counters.attributes += checked.attributes.len() as u64;
         counters.events += checked.events.len() as u64;
         counters.purchases += checked.purchases.len() as u64;
         let points_before = counters.data_points.total();
-        workspace.catch_up(self.now);
         if variant == Variant::Sync || workspace.applies_at_once() {
             workspace.track(&checked, self.now);
         } else {

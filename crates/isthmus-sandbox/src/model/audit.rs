@@ -1,8 +1,8 @@
 //! The audit list: what Braze does without telling.
 
+use isthmus_core::Timestamp;
 use serde::Serialize;
 use std::collections::VecDeque;
-use isthmus_core::Timestamp;
 
 /// Something that was accepted and then silently ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,9 +1,9 @@
 //! All users and the indexes that find them. Invariant: an index names a user exactly when the
 //! user carries the identifier.
 
+use super::Moment;
 use super::identifier::{Identifier, normal_email, normal_phone};
 use super::user::{Contacts, User};
-use super::Moment;
 use isthmus_core::seam::Random;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -83,6 +83,11 @@ impl Directory {
         user.updated = self.updates;
         user.updated_at = now.wall;
         Some(user)
+    }
+
+    /// Marks the user as updated now, before a change of identifiers.
+    pub(crate) fn touch(&mut self, key: UserKey, now: Moment) {
+        self.edit(key, now);
     }
 
     /// Keeps the present version for as long as the lag may ask for it.

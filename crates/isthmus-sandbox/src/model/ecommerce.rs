@@ -114,7 +114,7 @@ impl Recommended {
             holds.check(&name, raw)?;
         }
         let has = |name| json::member(properties, name).is_some_and(|raw| raw != "null");
-        let missing = |name| Reason::Owned(format!("missing_property: '{name}'"));
+        let missing = |name: &str| Reason::Owned(format!("missing_property: '{name}'"));
         for Property(name, _, required, _) in PROPERTIES {
             if required.contains(&self) && !has(name) {
                 return Err(missing(name));
@@ -302,18 +302,12 @@ mod tests {
             (with(order(), "total_value", json!("1")), "unexpected_data_type: 'total_value'"),
             (with(order(), "products", json!({})), "unexpected_data_type: 'products'"),
             (wrong_product(json!(1)), "unexpected_data_type: 'products'"),
-            (
-                wrong_product(without(product(1), "price")),
-                "missing_property: 'products.price'",
-            ),
+            (wrong_product(without(product(1), "price")), "missing_property: 'products.price'"),
             (
                 wrong_product(with(product(1), "quantity", json!(1.5))),
                 "unexpected_data_type: 'quantity'",
             ),
-            (
-                wrong_product(with(product(1), "sku", json!("x"))),
-                "extra_property: 'products.sku'",
-            ),
+            (wrong_product(with(product(1), "sku", json!("x"))), "extra_property: 'products.sku'"),
         ] {
             assert_eq!(check("ecommerce.order_placed", &properties), Err(reason.to_owned()));
         }
@@ -330,9 +324,7 @@ mod tests {
         apply("ecommerce.order_placed", &order());
         apply("ecommerce.order_cancelled", &order());
         apply("ecommerce.order_refunded", &order());
-        let cart = |action: &str, quantity| {
-            json!({"cart_id": "c", "action": action, "products": [product(quantity)]})
-        };
+        let cart = |action: &str, quantity| json!({"cart_id": "c", "action": action, "products": [product(quantity)]});
         apply("ecommerce.cart_updated", &cart("replace", 2));
         apply("ecommerce.cart_updated", &cart("add", 3));
         apply("ecommerce.cart_updated", &cart("remove", 1));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Summaries cover this much of the past.
-const SUMMARY_SPAN: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const SUMMARY_SPAN: Duration = Duration::from_hours(90 * 24);
 
 /// Whom an export asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,8 @@ impl Workspace {
             Lookup::Identifier(identifier) => self.directory.find(identifier).into_iter().collect(),
             Lookup::Device(id) => {
                 let has = |user: &User| {
-                    let mut ids = user.push_tokens.iter().filter_map(|token| token.get("device_id"));
+                    let mut ids =
+                        user.push_tokens.iter().filter_map(|token| token.get("device_id"));
                     ids.any(|known| known == id.as_str())
                 };
                 let users = self.directory.iter().filter(|(_, user)| has(user));

@@ -160,9 +160,8 @@ pub(crate) fn normal_email(address: &str) -> String {
 pub(crate) fn normal_phone(number: &str) -> Option<String> {
     let digits: String = number.chars().filter(char::is_ascii_digit).collect();
     match (number.trim_start().starts_with('+'), digits.len()) {
-        (true, 7..=15) => Some(format!("+{digits}")),
         (false, 10) => Some(format!("+1{digits}")),
-        (false, 11..=15) => Some(format!("+{digits}")),
+        (true, 7..=15) | (false, 11..=15) => Some(format!("+{digits}")),
         _ => None,
     }
 }
@@ -172,7 +171,8 @@ pub(crate) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let plain =
         |part: &str| !part.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@');
-    let dotted = |part: &str| !part.starts_with('.') && !part.ends_with('.') && !part.contains("..");
+    let dotted =
+        |part: &str| !part.starts_with('.') && !part.ends_with('.') && !part.contains("..");
     text.len() <= 254
         && !local.is_empty()
         && plain(local)
@@ -206,10 +206,7 @@ mod tests {
             (r#"{"email":"a@b.example","phone":"+4915112345"}"#, "email a@b.example"),
             (r#"{"phone":"+4915112345"}"#, "phone +4915112345"),
             (r#"{"braze_id":"66e5"}"#, "braze_id 66e5"),
-            (
-                r#"{"user_alias":{"alias_name":"d","alias_label":"device"}}"#,
-                "user_alias device:d",
-            ),
+            (r#"{"user_alias":{"alias_name":"d","alias_label":"device"}}"#, "user_alias device:d"),
         ] {
             assert_eq!(deciding(object), expected, "{object}");
         }
@@ -230,10 +227,7 @@ mod tests {
             (r#"{"external_id":true}"#, "'external_id' is not valid"),
             (&long, "'external_id' must be fewer than 988 bytes"),
             (r#"{"user_alias":{"alias_name":"d"}}"#, "'user_alias' is not valid"),
-            (
-                r#"{"user_alias":{"alias_name":"","alias_label":"l"}}"#,
-                "'user_alias' is not valid",
-            ),
+            (r#"{"user_alias":{"alias_name":"","alias_label":"l"}}"#, "'user_alias' is not valid"),
             (r#"{"user_alias":"d"}"#, "'user_alias' is not valid"),
             (r#"{"email":"nobody"}"#, EMAIL_BAD_FORMAT),
             (r#"{"phone":"12"}"#, "'phone' is not valid"),

@@ -12,8 +12,16 @@ use std::collections::BTreeMap;
 
 /// Fields that a merge copies where the target has none.
 const MERGED_FIELDS: [&str; 10] = [
-    "first_name", "last_name", "email", "gender", "dob", "phone", "time_zone", "home_city",
-    "country", "language",
+    "first_name",
+    "last_name",
+    "email",
+    "gender",
+    "dob",
+    "phone",
+    "time_zone",
+    "home_city",
+    "country",
+    "language",
 ];
 
 /// A user as a request names one.
@@ -74,7 +82,7 @@ impl Workspace {
         }
         let target = Identifier::ExternalId(entry.external_id.as_str().into());
         let Some(target) = self.directory.find(&target) else {
-            drop(self.directory.edit(source, now).map(|user| user.updated));
+            self.directory.touch(source, now);
             self.directory.set_external_id(source, &entry.external_id);
             return;
         };
@@ -98,7 +106,12 @@ impl Workspace {
 
     pub(super) fn merge(&mut self, source: &Selector, target: &Selector, now: Moment) {
         let (Some(from), Some(to)) = (self.select(source), self.select(target)) else {
-            self.note(now, "merge: no single user", &source.identifier, &target.identifier.to_string());
+            self.note(
+                now,
+                "merge: no single user",
+                &source.identifier,
+                &target.identifier.to_string(),
+            );
             return;
         };
         if from == to {
@@ -168,20 +181,22 @@ impl Workspace {
             return;
         };
         // Marks the change first, so that a lagging export still shows the user without it.
-        drop(self.directory.edit(key, now).map(|user| user.updated));
+        self.directory.touch(key, now);
         if !self.directory.add_alias(key, label, name) {
             self.note(now, "user has an alias with this label", &alias, "");
         }
     }
 
     pub(super) fn alias_update(&mut self, rename: &AliasRename, now: Moment) {
-        let alias =
-            |name: &str| Identifier::Alias { name: name.to_owned().into(), label: rename.label.clone().into() };
+        let alias = |name: &str| Identifier::Alias {
+            name: name.to_owned().into(),
+            label: rename.label.clone().into(),
+        };
         let old = alias(&rename.old_name);
         let taken = self.directory.find(&alias(&rename.new_name)).is_some();
         match self.directory.find(&old) {
             Some(key) if !taken => {
-                drop(self.directory.edit(key, now).map(|user| user.updated));
+                self.directory.touch(key, now);
                 self.directory.remove_alias(key, &rename.label);
                 self.directory.add_alias(key, &rename.label, &rename.new_name);
             }
@@ -212,7 +227,7 @@ impl Workspace {
         if self.directory.find(&find(&rename.new)).is_some() {
             return Err("new_external_id is already in use");
         }
-        drop(self.directory.edit(key, now).map(|user| user.updated));
+        self.directory.touch(key, now);
         self.directory.set_external_id(key, &rename.new);
         Ok(())
     }

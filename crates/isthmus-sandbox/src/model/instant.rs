@@ -11,6 +11,7 @@
 
 use isthmus_core::Timestamp;
 use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
 use std::ops::RangeInclusive;
 
 /// Years that an attribute keeps as a time; a date outside stays a string.
@@ -30,9 +31,8 @@ pub(crate) fn parse(text: &str) -> Option<Timestamp> {
 /// Reads a time that an attribute may keep; a text that is none stays text.
 pub(crate) fn parse_attribute(text: &str) -> Option<Timestamp> {
     let at = parse(text)?;
-    let year = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
-    let year = year.to_zoned(jiff::tz::TimeZone::UTC).year();
-    ATTRIBUTE_YEARS.contains(&year).then_some(at)
+    let instant = jiff::Timestamp::from_millisecond(at.as_millis()).ok()?;
+    ATTRIBUTE_YEARS.contains(&Offset::UTC.to_datetime(instant).year()).then_some(at)
 }
 
 /// Reads `yyyy-MM-dd` alone.
@@ -41,8 +41,8 @@ pub(crate) fn parse_date(text: &str) -> Option<Date> {
 }
 
 fn utc(at: DateTime) -> Option<Timestamp> {
-    let at = at.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp::from_millis(at.timestamp().as_millisecond()))
+    let at = Offset::UTC.to_timestamp(at).ok()?;
+    Some(Timestamp::from_millis(at.as_millisecond()))
 }
 
 /// Which parser fits follows from the text's end, so that a failure costs no second attempt.

@@ -26,7 +26,9 @@ enum Field {
     BirthDate,
     Location,
     Time,
-    Subscription { refusal: &'static str },
+    Subscription {
+        refusal: &'static str,
+    },
     Flag,
     SubscriptionGroups,
     PushTokens,
@@ -34,7 +36,9 @@ enum Field {
     /// Obsolete or a control key: read by nobody, and no custom attribute either.
     Ignored,
     /// Must not be there.
-    Forbidden { refusal: &'static str },
+    Forbidden {
+        refusal: &'static str,
+    },
 }
 
 impl Field {
@@ -124,7 +128,8 @@ fn check_subscription_groups(raw: &str) -> Result<(), &'static str> {
     }
     for group in json::elements(raw) {
         let member = |key| json::member(group, key);
-        let (Some(id), Some(state)) = (member("subscription_group_id"), member("subscription_state"))
+        let (Some(id), Some(state)) =
+            (member("subscription_group_id"), member("subscription_state"))
         else {
             return Err("BAD_SUBSCRIPTION_GROUP_HASH");
         };
@@ -145,14 +150,15 @@ fn check_push_tokens(raw: &str) -> Result<(), &'static str> {
     }
     for token in json::elements(raw) {
         let text = |key| json::member(token, key).and_then(json::text_of);
-        if !text("token").is_some_and(|token| !token.is_empty()) {
+        if text("token").is_none_or(|token| token.is_empty()) {
             return Err("BAD_PUSH_TOKEN_STRING");
         }
-        if !text("app_id").is_some_and(|id| !id.is_empty()) {
+        if text("app_id").is_none_or(|id| id.is_empty()) {
             return Err("BAD_PUSH_TOKEN_APP_ID");
         }
         let device = json::member(token, "device_id");
-        if device.is_some_and(|raw| !json::text_of(raw).is_some_and(|id| (8..=255).contains(&id.len())))
+        if device
+            .is_some_and(|raw| !json::text_of(raw).is_some_and(|id| (8..=255).contains(&id.len())))
         {
             return Err("BAD_DEVICE_ID");
         }
@@ -245,7 +251,10 @@ impl Field {
             (Self::SubscriptionGroups, Value::Array(groups)) => {
                 let text = |group: &Value, key| group.get(key)?.as_str().map(str::to_owned);
                 let pair = |group: &Value| {
-                    Some((text(group, "subscription_group_id")?, text(group, "subscription_state")?))
+                    Some((
+                        text(group, "subscription_group_id")?,
+                        text(group, "subscription_state")?,
+                    ))
                 };
                 Ok(Read::SubscriptionGroups(groups.iter().filter_map(pair).collect()))
             }
@@ -278,9 +287,7 @@ mod tests {
     #[test]
     fn malformed_fields_refuse_the_object() {
         let id = "3f2b1c00-0000-4000-8000-1a2b3c4d5e6f";
-        let group = |id: &str, state: &str| {
-            json!([{"subscription_group_id": id, "subscription_state": state}])
-        };
+        let group = |id: &str, state: &str| json!([{"subscription_group_id": id, "subscription_state": state}]);
         for (name, value, reason) in [
             ("email", json!("nobody"), EMAIL_BAD_FORMAT),
             ("email", json!(5), EMAIL_BAD_FORMAT),

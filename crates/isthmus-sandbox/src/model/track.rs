@@ -97,7 +97,7 @@ impl<'a> Body<'a> {
         let mut position = 0;
         for (array, objects) in Array::ALL.into_iter().zip(self.arrays) {
             for (index, raw) in objects.into_iter().enumerate() {
-                let mut refuse = |who: &Who<'_>, name| {
+                let mut refuse = |who: &Who<'_>, name: Option<&str>| {
                     refuse(&Spot { array, index, position, who: &who.identifier, name })
                 };
                 if let Err(reason) = checked.take(array, raw, now, &mut refuse) {
@@ -305,9 +305,7 @@ impl<'a> Object<'a> {
         self.rest.retain(|(key, _)| key != "_merge_objects" && key != "push_token_import");
         // Addresses that do not decide who is meant are fields to be written. They come first, in
         // no particular order to the others.
-        for (key, raw) in
-            [("email", self.identifying.email), ("phone", self.identifying.phone)]
-        {
+        for (key, raw) in [("email", self.identifying.email), ("phone", self.identifying.phone)] {
             if let Some(raw) = raw {
                 self.rest.push((Cow::Borrowed(key), raw));
             }

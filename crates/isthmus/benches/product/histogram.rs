@@ -4,23 +4,23 @@ use std::time::Duration;
 
 /// Every duration measured; sorted when asked.
 #[derive(Debug, Default, Clone)]
-pub struct Histogram(Vec<Duration>);
+pub(crate) struct Histogram(Vec<Duration>);
 
 impl Histogram {
-    pub fn add(&mut self, duration: Duration) {
+    pub(crate) fn add(&mut self, duration: Duration) {
         self.0.push(duration);
     }
 
-    pub fn join(&mut self, other: Self) {
+    pub(crate) fn join(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// The duration that `share` (0 to 1) of all stay within.
-    pub fn quantile(&mut self, share: f64) -> Duration {
+    pub(crate) fn quantile(&mut self, share: f64) -> Duration {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
         #[expect(

@@ -18,7 +18,7 @@ const USERS: u64 = 200_000;
 
 const PROJECT: &str = "kind: project\nname: bench\napi_key: bench-key\n";
 
-pub async fn run(smoke: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 1 } else { 20 });
     let folder = folder()?;
     let resources = folder.path().join("bench.yaml");
@@ -98,7 +98,7 @@ pub async fn run(smoke: bool) -> anyhow::Result<()> {
 }
 
 /// Events the applier has applied, from the server's metrics.
-pub async fn applied(server: &Process) -> anyhow::Result<u64> {
+pub(crate) async fn applied(server: &Process) -> anyhow::Result<u64> {
     metric(server, "isthmus_applier_items_total{kind=\"event\"}").await
 }
 

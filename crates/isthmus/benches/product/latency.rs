@@ -10,7 +10,7 @@ const EVENTS_PER_SECOND: u64 = 5_000;
 const EVENTS_PER_REQUEST: u64 = 10;
 const USERS: u64 = 20_000;
 
-pub async fn run(smoke: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 2 } else { 60 });
     let folder = folder()?;
     let sandbox = Process::start(

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// One keep-alive connection that posts the same request again with fresh ids.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     body_at: usize,
@@ -27,7 +27,7 @@ const TIME_KEY: &[u8] = b"\"time\":";
 
 impl Connection {
     /// Connects to `address`; every request holds `events` events of `users` users.
-    pub async fn open(
+    pub(crate) async fn open(
         address: &str,
         path: &str,
         api_key: &str,
@@ -56,12 +56,12 @@ impl Connection {
     }
 
     /// Bytes of one body.
-    pub fn body_len(&self) -> usize {
+    pub(crate) fn body_len(&self) -> usize {
         self.request.len() - self.body_at
     }
 
     /// Posts one request whose events happen at `time`; returns how long the answer took.
-    pub async fn post(&mut self, time: Timestamp) -> anyhow::Result<Duration> {
+    pub(crate) async fn post(&mut self, time: Timestamp) -> anyhow::Result<Duration> {
         let stamp = format!("{:013}", time.as_millis());
         for &at in &self.times {
             self.request[at..at + 13].copy_from_slice(stamp.as_bytes());
@@ -105,7 +105,7 @@ impl Connection {
 }
 
 /// Posts as fast as the answers come, until `until`.
-pub async fn closed_loop(
+pub(crate) async fn closed_loop(
     mut connection: Connection,
     until: Instant,
     wall: impl Fn() -> Timestamp,

@@ -9,15 +9,14 @@ use std::time::Duration;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running command of the binary; killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub url: String,
-    pub name: &'static str,
+    pub(crate) url: String,
 }
 
 impl Process {
     /// Starts `isthmus NAME ARGUMENTS --port-file ...` and waits until it listens.
-    pub async fn start(
+    pub(crate) async fn start(
         name: &'static str,
         folder: &Path,
         arguments: &[&str],
@@ -40,7 +39,7 @@ impl Process {
                 bail!("{name} ended early: {status}");
             }
             if let Ok(address) = std::fs::read_to_string(&port_file) {
-                return Ok(Self { child, url: format!("http://{}", address.trim()), name });
+                return Ok(Self { child, url: format!("http://{}", address.trim()) });
             }
             if waited > READY_WITHIN {
                 bail!("{name} is not ready after {READY_WITHIN:?}");
@@ -51,17 +50,17 @@ impl Process {
     }
 
     /// `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap_or(&self.url)
     }
 
     /// CPU time used so far, user and system.
-    pub fn cpu(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         cpu_of(&format!("/proc/{}/stat", self.child.id()))
     }
 
     /// Largest resident size so far, in MiB.
-    pub fn peak_memory_mib(&self) -> anyhow::Result<u64> {
+    pub(crate) fn peak_memory_mib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().nth(1)).context("no VmHWM")?;
@@ -77,7 +76,7 @@ impl Drop for Process {
 }
 
 /// CPU time of this process so far.
-pub fn own_cpu() -> anyhow::Result<Duration> {
+pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
     cpu_of("/proc/self/stat")
 }
 
@@ -92,17 +91,17 @@ fn cpu_of(file: &str) -> anyhow::Result<Duration> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-pub async fn pause(duration: Duration) {
+pub(crate) async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-pub fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
 /// A folder for one run, on the disk that the build uses.
-pub fn folder() -> anyhow::Result<tempfile::TempDir> {
+pub(crate) fn folder() -> anyhow::Result<tempfile::TempDir> {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     Ok(tempfile::tempdir_in(target)?)
 }

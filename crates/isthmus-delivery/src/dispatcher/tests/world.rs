@@ -102,7 +102,7 @@ impl World {
             self.start();
             self.write();
             self.reply();
-            self.millis += 50;
+            self.millis += 500;
             self.dispatcher.check().unwrap();
         }
         self.dispatcher.want_checkpoint();

@@ -1,7 +1,8 @@
 //! What the emulated Braze holds, as its inspection routes show it.
 
-use super::http::{get, post};
+use super::http::{get, post, send};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// The emulator at an address.
 pub(crate) struct Braze<'a> {
@@ -48,6 +49,19 @@ impl Braze<'_> {
         users.into_iter().find(|user| user.external_id.as_deref() == Some(external_id))
     }
 
+    /// Forgets everything, and from now on keeps every event and counts each value of the event
+    /// property `uid`.
+    pub(crate) fn keep_everything(&self) {
+        let answer = post(self.address, "/_sandbox/reset?keep=all&uid_property=uid", &Value::Null);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// How often each value of the event property `uid` arrived.
+    pub(crate) fn uids(&self) -> BTreeMap<String, u64> {
+        let uids = get(self.address, "/_sandbox/uids").json();
+        serde_json::from_value(uids).unwrap()
+    }
+
     /// What it counted: requests, objects, events, ...
     pub(crate) fn counters(&self) -> Value {
         get(self.address, "/_sandbox/counters").json()
@@ -61,14 +75,14 @@ impl Braze<'_> {
 
     /// Makes it behave again.
     pub(crate) fn mend(&self) {
-        let answer =
-            super::http::send(self.address, "DELETE", "/_sandbox/faults", &[], b"").unwrap();
+        let answer = send(self.address, "DELETE", "/_sandbox/faults", &[], b"").unwrap();
         assert!((200..300).contains(&answer.status), "{}", answer.text());
     }
 }
 
 fn user(value: &Value) -> User {
-    let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let profile = &value["profile"];
+    let occurrences = list(&value["occurrences"]).iter();
     let event = |value: &Value| Event {
         name: value["name"].as_str().unwrap().to_owned(),
         properties: match &value["properties"] {
@@ -77,9 +91,9 @@ fn user(value: &Value) -> User {
         },
     };
     User {
-        external_id: value["external_id"].as_str().map(str::to_owned),
-        attributes: object(&value["custom_attributes"]),
-        events: list(&value["events"]).iter().map(event).collect(),
+        external_id: profile["external_id"].as_str().map(str::to_owned),
+        attributes: profile["custom_attributes"].as_object().cloned().unwrap_or_default(),
+        events: occurrences.filter(|each| each["kind"] == "event").map(event).collect(),
     }
 }
 

@@ -48,14 +48,16 @@ pub(crate) fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    let mut lines = vec![
+        format!("{method} {path} HTTP/1.1"),
+        format!("host: {address}"),
+        "connection: close".to_owned(),
+    ];
+    lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
     if method != "GET" {
-        head.push_str(&format!("content-length: {}\r\n", body.len()));
+        lines.push(format!("content-length: {}", body.len()));
     }
-    head.push_str("\r\n");
+    let head = format!("{}\r\n\r\n", lines.join("\r\n"));
     let mut stream = connect(address)?;
     // A server may answer and close before it has read all; its answer is what counts.
     let written = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
@@ -148,5 +150,6 @@ pub(crate) fn post_form(address: &str, path: &str, fields: &[(&str, &str)]) -> A
 }
 
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let bytes: Vec<_> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
 }

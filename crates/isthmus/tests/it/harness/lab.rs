@@ -73,6 +73,7 @@ impl Lab {
     pub(crate) fn with(resources: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Process::start(folder.path(), "sandbox", &["--apply-delay", "0ms"]);
+        Braze { address: sandbox.address() }.keep_everything();
         let resources = resources.replace("BRAZE", sandbox.address());
         std::fs::write(folder.path().join("shop.yaml"), resources).unwrap();
         let mut lab = Self { server: None, sandbox, folder };
@@ -111,14 +112,18 @@ impl Lab {
         post(self.server().address(), "/2/httpapi", &body)
     }
 
-    /// What `isthmus streams --json` prints about the first stream.
-    pub(crate) fn stream(&self) -> Value {
+    /// What `isthmus streams --json` prints.
+    pub(crate) fn streams(&self) -> Value {
         let url = self.server().url("");
         let arguments = ["streams", "--json", "--server", &url, "--data-dir", "data"];
         let ended = ended(self.folder.path(), &arguments);
         assert!(ended.status.success(), "{}", ended.stderr);
-        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-        report["streams"][0].clone()
+        serde_json::from_str(&ended.stdout).unwrap()
+    }
+
+    /// What it prints about the first stream.
+    pub(crate) fn stream(&self) -> Value {
+        self.streams()["streams"][0].clone()
     }
 
     /// Waits until everything that was uploaded is delivered, refused or left out, and checks that

@@ -1,0 +1,269 @@
+//! A sandbox on a listener, and a look inside from the same process.
+
+use crate::api::{Meter, RequestEntry, RequestLog};
+use crate::config::{Keep, SandboxConfig};
+use crate::fault::{Fault, Faults};
+use crate::model::{
+    AuditEntry, Counters, Identifier, Moment, Occurrence, UserKey, Workspace, profile,
+};
+use crate::{api, inspect, page, serve, snapshot};
+use axum::Router;
+use isthmus_core::seam::{Clock, Random};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The workspace when keys name none.
+const WORKSPACE: &str = "default";
+
+/// Why a sandbox does not start, or ends early. The operator acts.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("snapshot {} cannot be {action}", path.display())]
+    Snapshot { path: PathBuf, action: &'static str, source: std::io::Error },
+    #[error("snapshot {} is not one of this version: {reason}", path.display())]
+    SnapshotFormat { path: PathBuf, reason: String },
+}
+
+/// Braze on a laptop: bound to its address, and answering once it runs.
+#[derive(Debug)]
+pub struct Sandbox {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<SandboxConfig>,
+    clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    rooms: BTreeMap<String, Room>,
+    /// Limits that hold over all workspaces.
+    pub(crate) company: Mutex<Meter>,
+    pub(crate) faults: Faults,
+    requests: Mutex<RequestLog>,
+}
+
+/// A workspace with its lock and its rate limits.
+#[derive(Debug)]
+pub(crate) struct Room {
+    workspace: Mutex<Workspace>,
+    pub(crate) meter: Mutex<Meter>,
+}
+
+impl Room {
+    /// The workspace, not yet caught up. No lock is held while waiting, so a panic cannot leave
+    /// it half changed in a way that matters to a sandbox.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Workspace> {
+        self.workspace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn new(config: SandboxConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        let config = Arc::new(config);
+        let named = config.keys.iter().map(|key| key.workspace.clone());
+        let names = named.chain(config.keys.is_empty().then(|| WORKSPACE.to_owned()));
+        let room = |name: String| {
+            let workspace = Workspace::new(config.clone(), random.clone());
+            (name, Room { workspace: Mutex::new(workspace), meter: Mutex::default() })
+        };
+        Self {
+            rooms: names.map(room).collect(),
+            company: Mutex::default(),
+            faults: Faults::default(),
+            requests: Mutex::default(),
+            config,
+            clock,
+            random,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment { wall: self.clock.now(), elapsed: self.clock.monotonic() }
+    }
+
+    /// Waits unless there is nothing to wait for.
+    pub(crate) async fn wait(&self, duration: Duration) {
+        if !duration.is_zero() {
+            self.clock.sleep(duration).await;
+        }
+    }
+
+    /// The workspace with this name; without one, the first.
+    pub(crate) fn room(&self, name: Option<&str>) -> Option<&Room> {
+        match name {
+            Some(name) => self.rooms.get(name),
+            None => self.rooms.values().next(),
+        }
+    }
+
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = (&str, &Room)> {
+        self.rooms.iter().map(|(name, room)| (name.as_str(), room))
+    }
+
+    /// A workspace with everything that is due applied.
+    pub(crate) fn enter<'a>(&self, room: &'a Room) -> MutexGuard<'a, Workspace> {
+        let mut workspace = room.lock();
+        workspace.catch_up(self.now());
+        workspace
+    }
+
+    pub(crate) fn requests(&self) -> MutexGuard<'_, RequestLog> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn log(&self, entry: RequestEntry) {
+        self.requests().push(entry, self.config.requests_kept);
+    }
+
+    /// Forgets users, history, requests and counters; faults stay.
+    pub(crate) fn reset(&self, keep: Option<Keep>, uid_property: Option<&str>) {
+        for (_, room) in self.rooms() {
+            let mut workspace = room.lock();
+            let keep = keep.unwrap_or(workspace.keep());
+            let uid_property = uid_property.or(workspace.uid_property()).map(str::to_owned);
+            workspace.reset(keep, uid_property);
+        }
+        self.requests().clear();
+    }
+}
+
+impl Sandbox {
+    /// Takes the address and reads the snapshot, if there is one.
+    pub async fn bind(
+        config: SandboxConfig,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, SandboxError> {
+        let wanted = config.listen;
+        let refused = |source| SandboxError::Listen { address: wanted, source };
+        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let shared = Shared::new(config, clock, random);
+        snapshot::read(&shared).await?;
+        Ok(Self { listener, address, shared: Arc::new(shared) })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base URL, as a Braze endpoint in a configuration.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A look inside, which stays valid while and after the sandbox runs.
+    pub fn handle(&self) -> SandboxHandle {
+        SandboxHandle { shared: self.shared.clone() }
+    }
+
+    /// Answers requests until `stop`; then finishes those under way and writes the snapshot.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), SandboxError> {
+        tracing::info!(address = %self.address, "sandbox ready");
+        let router = Router::new()
+            .merge(inspect::routes())
+            .merge(page::routes())
+            .fallback(api::answer)
+            .with_state(self.shared.clone());
+        let served = serve::serve(self.listener, router, self.shared.clock.clone(), stop.clone());
+        let ((), written) = tokio::join!(served, snapshot::keep(&self.shared, stop));
+        written
+    }
+}
+
+/// The same that `/_sandbox/...` shows, without HTTP. Of the first workspace, unless it says
+/// otherwise.
+#[derive(Debug, Clone)]
+pub struct SandboxHandle {
+    shared: Arc<Shared>,
+}
+
+impl SandboxHandle {
+    fn with<T>(&self, look: impl FnOnce(&mut Workspace) -> T) -> T {
+        let room = self.shared.room(None).expect("a sandbox has at least one workspace");
+        look(&mut self.shared.enter(room))
+    }
+
+    fn find(workspace: &Workspace, external_id: &str) -> Option<UserKey> {
+        workspace.directory().find(&Identifier::ExternalId(external_id.into()))
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.with(|workspace| workspace.counters().clone())
+    }
+
+    /// How many users there are.
+    pub fn user_count(&self) -> usize {
+        self.with(|workspace| workspace.directory().len())
+    }
+
+    /// A user in the shape of an export, with events of all times.
+    pub fn user(&self, external_id: &str) -> Option<Value> {
+        self.with(|workspace| {
+            let key = Self::find(workspace, external_id)?;
+            Some(Value::Object(profile(workspace.directory().get(key)?, None)))
+        })
+    }
+
+    /// All users in the shape of an export, in the order of their creation.
+    pub fn users(&self) -> Vec<Value> {
+        self.with(|workspace| {
+            let users = workspace.directory().iter();
+            users.map(|(_, user)| Value::Object(profile(user, None))).collect()
+        })
+    }
+
+    /// A user's events and purchases in the order they were applied, as many as are kept.
+    pub fn occurrences(&self, external_id: &str) -> Vec<Occurrence> {
+        self.with(|workspace| {
+            let key = Self::find(workspace, external_id);
+            key.map_or(Vec::new(), |key| workspace.history().of(key).cloned().collect())
+        })
+    }
+
+    /// How often each value of [`SandboxConfig::uid_property`] occurred, over all events accepted.
+    pub fn uids(&self) -> HashMap<String, u64> {
+        self.with(|workspace| workspace.history().uids().clone())
+    }
+
+    /// What was accepted and silently ignored, oldest first, as much as is kept.
+    pub fn audit(&self) -> Vec<AuditEntry> {
+        self.with(|workspace| workspace.audit().cloned().collect())
+    }
+
+    /// Requests that were answered and have not taken effect yet.
+    pub fn waiting(&self) -> usize {
+        self.with(|workspace| workspace.waiting())
+    }
+
+    /// Adds a fault.
+    ///
+    /// # Panics
+    /// When the rule is impossible, such as a probability above 1.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.faults.add(fault).expect("a fault in code is possible");
+    }
+
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
+        self.shared.faults.clear();
+    }
+
+    /// Forgets users, history and counters of every workspace; faults stay.
+    pub fn reset(&self) {
+        self.shared.reset(None, None);
+    }
+}
