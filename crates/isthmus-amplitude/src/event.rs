@@ -10,7 +10,7 @@ pub(crate) use field::{Field, FieldSet};
 use crate::revenue::Revenue;
 use crate::scan::{Kind, Malformed, Quoted, Scanner, Value, truncated};
 use crate::{groups, identity, property};
-use isthmus_core::json::push_text;
+use isthmus_core::json::{members, push_text};
 use isthmus_core::record::IntakeEvent;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -80,6 +80,30 @@ impl Element<'_> {
     pub(crate) fn is_group_identify(&self) -> bool {
         self.event_type == GROUP_IDENTIFY
     }
+
+    /// The number of group properties it names, plainly or in an operation.
+    pub(crate) fn group_property_count(&self) -> usize {
+        members(self.group_properties.as_deref().unwrap_or_default())
+            .map(|(key, value)| if key.starts_with('$') { members(value).count() } else { 1 })
+            .sum()
+    }
+
+    /// The group type or group name `sent` as `field`: text, or a number as its decimal text.
+    fn group_name<'a>(&mut self, field: Field, sent: Option<Value<'a>>) -> Option<Cow<'a, str>> {
+        let name = match sent {
+            None => Cow::Borrowed(""),
+            Some(Value { raw, kind: Kind::Number, .. }) => Cow::Borrowed(raw),
+            Some(value) => value.text().or_else(|| {
+                self.invalid.insert(field);
+                None
+            })?,
+        };
+        if name.trim().is_empty() {
+            self.missing.insert(field);
+            return None;
+        }
+        Some(name)
+    }
 }
 
 /// Reads the event at `scanner`; its other fields go to `fields`.
@@ -145,38 +169,12 @@ pub(crate) fn group_identification<'a>(
             element.invalid.insert(field);
         }
     }
-    let mut name = |field, value: Option<Value<'a>>| match value.map(|value| (value, value.kind)) {
-        None | Some((_, Kind::Null)) => {
-            element.missing.insert(field);
-            None
-        }
-        Some((value, Kind::Text { .. } | Kind::Number)) => {
-            let text = value.text().unwrap_or(Cow::Borrowed(value.raw));
-            if text.trim().is_empty() {
-                element.missing.insert(field);
-            }
-            Some(text)
-        }
-        Some(_) => {
-            element.invalid.insert(field);
-            None
-        }
-    };
-    let group_type = name(Field::GroupType, read.group_type);
-    let group_value = name(Field::GroupValue, read.group_value);
+    let group_type = element.group_name(Field::GroupType, read.group_type);
+    let group_value = element.group_name(Field::GroupValue, read.group_value);
     if let (Some(group_type), Some(group_value)) = (group_type, group_value) {
         element.groups = Some(Cow::Owned(groups::single(&group_type, &group_value)));
     }
     Ok(element)
-}
-
-/// The number of properties that `object`, plain properties and operations, names.
-pub(crate) fn property_count(element: &Element<'_>) -> usize {
-    use isthmus_core::json::members;
-    let object = element.group_properties.as_deref().unwrap_or_default();
-    members(object)
-        .map(|(key, value)| if key.starts_with('$') { members(value).count() } else { 1 })
-        .sum()
 }
 
 /// Reads the members of an element.

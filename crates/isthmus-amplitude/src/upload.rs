@@ -212,7 +212,7 @@ impl<'a> Elements<'a> {
             }
         };
         if rules.properties_max < usize::MAX {
-            self.properties += event::property_count(&element);
+            self.properties += element.group_property_count();
         }
         self.kept.push(element);
         Ok(())

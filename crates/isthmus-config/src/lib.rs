@@ -30,7 +30,7 @@ mod shape;
 
 pub use diagnostic::{Diagnostic, Location, Locations, Problem};
 pub use duration::{ParseDurationError, parse_duration};
-pub use load::{Loaded, check_references, load, parse_resources, parse_server};
+pub use load::{Loaded, check_references, load, load_and_check, parse_resources, parse_server};
 pub use reference::reference_page;
 pub use resource::{Resource, Spec};
 pub use secret::{Secret, SecretError, SecretRef};

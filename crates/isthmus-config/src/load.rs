@@ -33,6 +33,16 @@ pub struct Loaded {
 ///
 /// Fails with every problem of every file, in the order of files and lines.
 pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>> {
+    load_and_check(config, resources, |_| Vec::new())
+}
+
+/// Like [`load`], with what `check` finds wrong with the resources that could be read: the checks
+/// of the vendors' crates, so that one look shows the problems of all sides.
+pub fn load_and_check(
+    config: Option<&Path>,
+    resources: &[PathBuf],
+    check: impl FnOnce(&[Resource]) -> Vec<Diagnostic>,
+) -> Result<Loaded, Vec<Diagnostic>> {
     let mut collected = Collected::default();
     let server = match config {
         None => ServerConfig::default(),
@@ -42,6 +52,7 @@ pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<
     for root in roots {
         collected.root(root);
     }
+    collected.diagnostics.extend(check(&collected.resources));
     let resources = collected.finish()?;
     Ok(Loaded { server, resources })
 }

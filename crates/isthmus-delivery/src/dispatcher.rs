@@ -700,6 +700,7 @@ impl Dispatcher {
             condition: self.health.condition(),
             throttled_for: throttled_for.filter(|wait| !wait.is_zero()),
             requests_in_flight: self.requests.len(),
+            on_disk: self.steps.is_empty() && !self.checkpoint_wanted,
             lanes: self.lanes.len(),
             lanes_waiting: self.lanes.waiting(),
             totals: self.totals,

@@ -231,7 +231,9 @@ impl Engine {
     }
 
     fn wake_at(&mut self, now: Duration) -> Option<Duration> {
-        let checkpoint = self.changed.then_some(self.checkpoint_at + CHECKPOINT_EVERY);
+        // While an entry is on its way, its arrival is what a due checkpoint waits for.
+        let checkpoint = (self.changed && self.writing.is_none())
+            .then_some(self.checkpoint_at + CHECKPOINT_EVERY);
         checkpoint.into_iter().chain(self.dispatcher.next_start(now)).min()
     }
 
@@ -371,7 +373,8 @@ impl Engine {
             return;
         }
         self.status_at = now.monotonic;
-        let status = self.dispatcher.status(&self.parts.name, now);
+        let mut status = self.dispatcher.status(&self.parts.name, now);
+        status.on_disk &= self.writing.is_none();
         if now.monotonic >= self.gauges_at {
             self.gauges_at = now.monotonic + GAUGES_EVERY;
             self.dispatcher.gauge(&status);

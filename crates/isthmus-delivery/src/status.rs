@@ -17,6 +17,8 @@ pub struct DestinationStatus {
     /// How long its rates, or a wait that it asked for, hold requests back from now on.
     pub throttled_for: Option<Duration>,
     pub requests_in_flight: usize,
+    /// Whether a crash now would find everything below as it is, pending objects apart.
+    pub on_disk: bool,
     /// Users with anything pending.
     pub lanes: usize,
     /// Of those, the ones that wait for a retry.

@@ -90,7 +90,9 @@ impl Disk for RealDisk {
         std::fs::create_dir_all(folder)?;
         // The new entry lives in the parent. Grandparents created on the way are synced too, as
         // far as they can be opened: a folder that is lost takes the log with it.
-        for parent in folder.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+        for parent in folder.ancestors().skip(1) {
+            let here = parent.as_os_str().is_empty();
+            let parent = if here { Path::new(".") } else { parent };
             if File::open(parent).and_then(|file| file.sync_all()).is_err() {
                 break;
             }

@@ -5,7 +5,10 @@
 
 use crate::LogError;
 use crate::disk::Disk;
-use crate::format::{FRAME_HEADER, FrameHeader, Kind, SEGMENT_HEADER, segment_path};
+use crate::format::{
+    FRAME_HEADER, FrameHeader, Kind, SEGMENT_HEADER, SEGMENT_HEADER_LEN, SegmentHeader,
+    check_segment_header, segment_header, segment_path,
+};
 use crate::recovery::{list_segments, lock_folder};
 use crate::scan::{Span, Window};
 use std::path::Path;
@@ -22,9 +25,9 @@ pub struct Skipped {
 /// Makes readers step from the damaged record at `offset`, as named by [`LogError::Corrupt`], to
 /// the next whole record of its segment. The log must not be open.
 ///
-/// Changes nothing and answers [`LogError::Corrupt`] when that cannot be done: `offset` is where
-/// the segment itself is damaged or too short, or there is no room for a header.
-/// A whole record at `offset` is left alone: then `to` equals `from`.
+/// Nothing whole is given up. A whole record at `offset` is left alone, and then `to` equals
+/// `from`; where the header of its segment is what is damaged, that is written again. Answers
+/// [`LogError::Corrupt`] and changes nothing where bytes are missing from a segment's end.
 pub fn skip_damage(disk: &dyn Disk, folder: &Path, offset: u64) -> Result<Skipped, LogError> {
     let _lock = lock_folder(disk, folder)?;
     let bases = list_segments(disk, folder)?;
@@ -40,6 +43,12 @@ pub fn skip_damage(disk: &dyn Disk, folder: &Path, offset: u64) -> Result<Skippe
     let span = Span { file, base, end };
 
     let failed = LogError::io(base, "read");
+    let mut start = [0; SEGMENT_HEADER_LEN];
+    span.file.read_at(&mut start, 0).map_err(&failed)?;
+    if check_segment_header(&start, base) == SegmentHeader::Invalid && offset == base {
+        let written = span.file.write_at(&[&segment_header(base)], 0);
+        written.and_then(|()| span.file.sync()).map_err(LogError::io(base, "repaired"))?;
+    }
     let mut window = Window::sequential();
     if window.frame(&span, offset).map_err(&failed)?.is_some() {
         return Ok(Skipped { from: offset, to: offset });

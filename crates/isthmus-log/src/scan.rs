@@ -45,14 +45,16 @@ impl Window {
         let left = usize::try_from(span.end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let len = len.min(left);
         if self.held(span.base, offset).is_none_or(|held| held.len() < len) {
-            self.buffer.clear();
+            let room = self.piece.max(len);
+            self.buffer.resize(room.min(left), 0);
             // One large record must not hold its memory for ever.
-            self.buffer.shrink_to(self.piece.max(len));
-            self.buffer.resize(self.piece.max(len).min(left), 0);
+            self.buffer.shrink_to(room);
             let position = SEGMENT_HEADER + (offset - span.base);
-            let count = span.file.read_at(&mut self.buffer, position)?;
-            self.buffer.truncate(count);
+            let read = span.file.read_at(&mut self.buffer, position);
+            // What was there before is gone, even when nothing took its place.
+            self.buffer.truncate(*read.as_ref().unwrap_or(&0));
             self.at = (span.base, offset);
+            read?;
         }
         Ok(self.held(span.base, offset).unwrap_or_default())
     }

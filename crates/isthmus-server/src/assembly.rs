@@ -35,9 +35,9 @@ pub(crate) struct AssembledStream {
 
 /// Reads the configuration and makes every check that the server makes before it opens the door.
 pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>> {
-    let loaded = isthmus_config::load(config, resources)?;
-    assemble(&loaded.resources)?;
-    Ok(loaded)
+    isthmus_config::load_and_check(config, resources, |resources| {
+        assemble(resources).err().unwrap_or_default()
+    })
 }
 
 /// Builds what `resources` describe; they have been read and refer to each other rightly.

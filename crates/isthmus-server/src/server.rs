@@ -33,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the applier may take to work off what is accepted when the server stops; what is left
 /// is applied at the next start.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the event log leaves free of the disk: less than the intake log does, so that what was
+/// accepted can still be applied and delivered when the door is shut.
+const EVENTS_RESERVE: ByteSize = ByteSize::mib(128);
 /// How often metrics that summarise are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -265,6 +268,7 @@ fn announce(stream: &AssembledStream) {
 fn log_config(log: &LogConfig, ingest: Option<&IngestConfig>) -> isthmus_log::LogConfig {
     let usual = isthmus_log::LogConfig::default();
     isthmus_log::LogConfig {
+        reserve: if ingest.is_some() { usual.reserve } else { EVENTS_RESERVE },
         segment_max: log.segment_max,
         record_max: log.record_max,
         budget: if ingest.is_some() { log.intake_budget } else { log.event_budget },

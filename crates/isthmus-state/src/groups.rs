@@ -43,6 +43,25 @@ impl Groups {
     }
 }
 
+/// Project, a zero byte, the length of the type, the type, the name: types may hold any character,
+/// names of projects hold no zero byte.
 fn key(project: &str, group_type: &str, name: &str) -> Vec<u8> {
-    [project, group_type, name].join("\0").into_bytes()
+    let mut key = Vec::with_capacity(project.len() + group_type.len() + name.len() + 5);
+    key.extend_from_slice(project.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&u32::try_from(group_type.len()).unwrap_or(u32::MAX).to_be_bytes());
+    key.extend_from_slice(group_type.as_bytes());
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn types_and_names_do_not_run_together() {
+        assert_ne!(key("shop", "a\0", "b"), key("shop", "a", "\0b"));
+        assert_ne!(key("shop", "ab", "c"), key("shop", "a", "bc"));
+    }
 }

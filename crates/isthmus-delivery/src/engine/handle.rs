@@ -94,7 +94,7 @@ impl Handle {
     }
 
     /// Completes once everything in the log is read, and whatever concerned a stream is
-    /// delivered, rejected or discarded.
+    /// delivered, rejected or discarded, for good.
     pub async fn wait_idle(&self) -> Result<(), ControlError> {
         let mut status = self.status.clone();
         loop {
@@ -105,7 +105,7 @@ impl Handle {
                         if stream.enabled { stream.position >= end } else { !stream.holds_log };
                     read && stream.pending == 0
                 };
-                status.requests_in_flight == 0 && status.streams.iter().all(idle)
+                status.on_disk && status.requests_in_flight == 0 && status.streams.iter().all(idle)
             });
             idle.await.map_err(|_| ControlError::Stopped)?;
             if self.source.end() == end {

@@ -131,7 +131,7 @@ impl FakeDisk {
     }
 
     /// Ends the process, as `kill -9` does: locks are released, everything written stays.
-    /// Handles from before no longer reach the disk.
+    /// Files opened before no longer reach the disk.
     pub fn kill(&self) {
         let mut state = self.lock_state();
         state.locks.clear();

@@ -138,6 +138,9 @@ fn records_are_read_back_in_order_across_segments() {
     let bench = bench.reopened();
     assert_eq!(bench.records().unwrap(), expected);
     assert_eq!(bench.recovery.cut_bytes, 0);
+    let last = *bench.segments().last().unwrap();
+    let Recovery { verified_bytes, end, .. } = bench.recovery;
+    assert_eq!(verified_bytes, end - last, "opening reads the last segment only");
     assert_eq!(bench.log.bytes_on_disk(), bytes);
     let on_disk: usize =
         bench.disk.paths().iter().map(|p| bench.disk.bytes(p).unwrap().len()).sum();

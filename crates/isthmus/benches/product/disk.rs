@@ -7,7 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Bytes per second with `block` bytes between syncs, over `span`.
-pub(crate) fn synced_write_rate(folder: &Path, block: usize, span: Duration) -> anyhow::Result<f64> {
+pub(crate) fn synced_write_rate(
+    folder: &Path,
+    block: usize,
+    span: Duration,
+) -> anyhow::Result<f64> {
     let bytes: Vec<u8> = (0..block).map(|at| u8::try_from(at * 31 % 251).unwrap_or(0)).collect();
     let mut file = File::create(folder.join("limit"))?;
     let (started, mut written) = (now(), 0u64);

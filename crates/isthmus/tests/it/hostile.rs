@@ -2,8 +2,8 @@
 
 use crate::harness::http::{connect, get, read, send};
 use crate::harness::lab::{API_KEY, Lab};
-use flate2::Compression;
 use flate2::write::GzEncoder;
+use flate2::{Compress, Compression, FlushCompress};
 use serde_json::json;
 use std::io::Write;
 
@@ -20,11 +20,9 @@ fn check_health(lab: &Lab) {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-fn gzip(bytes: &[u8], times: usize) -> Vec<u8> {
+fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    for _ in 0..times {
-        encoder.write_all(bytes).unwrap();
-    }
+    encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
@@ -48,15 +46,24 @@ fn deep_json_is_refused() {
     assert!(lab.braze().user("deep-user").is_none());
 }
 
+/// The beginning of a gzip stream that never ends: `mib` MiB of spaces, packed a thousand times.
+fn bomb(mib: usize) -> Vec<u8> {
+    let mut block = Vec::with_capacity(64 << 10);
+    let mut compress = Compress::new(Compression::fast(), false);
+    // A full flush ends at a byte and refers to nothing before it, so the block can be repeated.
+    let spaces = vec![b' '; 1 << 20];
+    compress.compress_vec(&spaces, &mut block, FlushCompress::Full).unwrap();
+    assert_eq!(compress.total_in(), 1 << 20);
+    let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    [&header, block.repeat(mib).as_slice()].concat()
+}
+
 #[test]
 fn a_gzip_bomb_is_cut_off() {
     let lab = Lab::shop();
-    let mib = vec![b' '; 1 << 20];
     let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
-    for (path, times) in [("/2/httpapi", 200), ("/batch", 400)] {
-        let bomb = gzip(&mib, times);
-        assert!(bomb.len() < 4 << 20);
-        let answer = send(lab.server().address(), "POST", path, &headers, &bomb).unwrap();
+    for (path, mib) in [("/2/httpapi", 150), ("/batch", 2_000)] {
+        let answer = send(lab.server().address(), "POST", path, &headers, &bomb(mib)).unwrap();
         assert_eq!(answer.status, 413, "{path}: {}", answer.text());
         assert_eq!(answer.json()["code"], 413);
     }
@@ -68,7 +75,7 @@ fn broken_gzip_is_refused_and_good_gzip_is_taken() {
     let lab = Lab::shop();
     let headers = [("content-encoding", "gzip"), ("content-type", "application/json")];
     let body = json!({ "api_key": API_KEY, "events": [{ "event_type": "Product Viewed", "user_id": "gzip-user" }] });
-    let good = gzip(body.to_string().as_bytes(), 1);
+    let good = gzip(body.to_string().as_bytes());
     let (cut, _) = good.split_at(good.len() / 2);
     for broken in [cut, b"not gzip at all".as_slice(), b"".as_slice()] {
         let answer = send(lab.server().address(), "POST", "/2/httpapi", &headers, broken).unwrap();
@@ -89,9 +96,8 @@ fn bad_text_and_strange_values_are_answered() {
         body.extend_from_slice(b"]}");
         body
     };
-    let cases: [&[u8]; 12] = [
+    let cases: [&[u8]; 11] = [
         b"{\"event_type\":\"Product Viewed\",\"user_id\":\"bad-\xff\xfe\"}",
-        b"{\"event_type\":\"Product Viewed\",\"user_id\":\"half-\\ud800\"}",
         b"{\"event_type\":\"Product Viewed\",\"user_id\":\"bad-escape-\\x\"}",
         b"{\"event_type\":\"Product Viewed\",\"user_id\":{\"$ne\":null}}",
         b"{\"event_type\":[],\"user_id\":\"bad-type\"}",

@@ -215,6 +215,22 @@ fn an_operator_can_skip_damage_for_good() {
 }
 
 #[test]
+fn a_damaged_segment_header_is_written_again_and_nothing_is_lost() {
+    for segment in [0, 1, 2] {
+        let (bench, records, segments) = written();
+        let base = segments[segment];
+        bench.disk.flip(&segment_path(folder(), base), 9, 3);
+        let (disk, config) = (bench.disk.clone(), bench.config);
+        drop(bench);
+        let error = Bench::try_with(disk.clone(), config).err().expect("refused");
+        assert_eq!(error.to_string(), format!("segment {base} is damaged at offset {base}"));
+        let skipped = skip_damage(&disk, folder(), base).unwrap();
+        assert_eq!(skipped, crate::Skipped { from: base, to: base });
+        assert_eq!(Bench::with(disk, config).records().unwrap(), records);
+    }
+}
+
+#[test]
 fn a_segment_of_a_newer_format_is_refused_by_name() {
     let (bench, _, _) = written();
     bench.disk.edit(&segment_path(folder(), 0), |bytes| {

@@ -185,7 +185,7 @@ fn any_object() -> impl Strategy<Value = Value> {
         "_update_existing_only",
         "push_tokens",
     ];
-    proptest::collection::vec((proptest::sample::select(&keys[..]), value), 0..8)
+    proptest::collection::vec((proptest::sample::select(keys.to_vec()), value), 0..8)
         .prop_map(|members| members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
 }
 

@@ -11,6 +11,7 @@ use isthmus_server::report::StreamsReport;
 use isthmus_server::system::{SystemClock, SystemHttp};
 use isthmus_testkit::shop::Shop;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,13 @@ const SHOWN: usize = 3;
 /// Shoppers looked through for users who signed up.
 const LOOKED_THROUGH: usize = 40;
 
+/// Where nobody watches, the numbers are printed once in this many events.
+const PRINTED_EVERY: u64 = 5_000;
+
 /// The line of live numbers.
 pub(super) struct Progress {
     bar: ProgressBar,
+    printed: Cell<u64>,
 }
 
 impl Progress {
@@ -30,21 +35,27 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} events  {msg}") {
             bar.set_style(style);
         }
-        Self { bar }
+        Self { bar, printed: Cell::new(0) }
     }
 
     pub(super) fn show(&self, accepted: usize, report: &StreamsReport) {
         let sum = |of: fn(&isthmus_server::report::StreamReport) -> u64| -> u64 {
             report.streams.iter().map(of).sum()
         };
-        self.bar.set_position(accepted as u64);
-        self.bar.set_message(format!(
+        let accepted = accepted as u64;
+        let numbers = format!(
             "delivered {}  pending {}  requests {}  objects saved {}",
             sum(|stream| stream.delivered),
             sum(|stream| stream.pending),
             sum(|stream| stream.requests),
             sum(|stream| stream.objects_saved),
-        ));
+        );
+        if self.bar.is_hidden() && accepted >= self.printed.get() + PRINTED_EVERY {
+            self.printed.set(accepted);
+            out::line(format!("{accepted} events accepted  {numbers}"));
+        }
+        self.bar.set_position(accepted);
+        self.bar.set_message(numbers);
     }
 
     pub(super) fn finish(&self) {
