@@ -6,14 +6,12 @@
 use crate::counts::Totals;
 use crate::governor::Governor;
 use crate::health::{Condition, Health};
-use crate::journal::{
-    Checkpoint, Entry, Intent, Mark, Marks, ObjectKey, Objects, Outcome, Step, StreamRecord,
-};
-use crate::lanes::{GroupId, Lanes, Queued, Ticket};
+use crate::journal::{Checkpoint, Entry, Intent, ObjectKey, Objects, Step, StreamRecord};
+use crate::lanes::{Lanes, Queued, Ticket};
 use crate::metrics::Meters;
 use crate::status::{DestinationStatus, StreamStatus};
 use crate::stream::{Stream, Unjournaled};
-use isthmus_core::destination::{Budget, Delivery, Limits, Mapped, Message, Verdict};
+use isthmus_core::destination::{Delivery, Limits, Mapped, Message};
 use isthmus_core::seam::{Backoff, Clock};
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::dead_letters::DeadLetter;
@@ -21,11 +19,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::stream::{StreamNumber, Window};
+mod ending;
 
-/// Attempts after which objects that failed together are halved, provided that the vendor took
-/// others meanwhile: one of them may be what it chokes on.
-const ATTEMPTS_BEFORE_HALVING: u32 = 4;
+pub use crate::stream::{StreamNumber, Window};
+pub use ending::Ending;
 
 /// One instant on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,24 +50,6 @@ pub struct Extent {
 /// A request's number within its destination; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-/// How a request ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// There was a reply, judged.
-    Judged {
-        status: u16,
-        /// One verdict per object of the batch, in its order.
-        verdicts: Vec<Verdict>,
-        budget: Option<Budget>,
-    },
-    /// It did not reach the vendor.
-    NotSent { reason: String },
-    /// It may have reached the vendor.
-    Unknown { reason: String },
-    /// It could not be built, or came out larger than the vendor takes: it was not sent.
-    Unencodable { reason: String },
-}
 
 /// What may differ between destinations.
 #[derive(Debug, Clone)]
@@ -118,28 +97,8 @@ pub struct Dispatcher {
     meters: Meters,
 }
 
-/// What becomes of one object of a request that ended.
-enum Fate {
-    Delivered,
-    Rejected(String),
-    /// Back to the front of its lane.
-    Again(Again),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    /// The attempt counts and the lane waits.
-    Later,
-    /// As [`Self::Later`], and nobody knows what became of the attempt.
-    Unknown,
-    /// It is not the object's doing: the whole destination waits.
-    WithAll,
-    /// In a smaller request.
-    Smaller,
-}
-
 impl Dispatcher {
-    /// A dispatcher for the destination `name` that goes on from what the journal `known`s.
+    /// A dispatcher for the destination `name` that goes on from what its journal has `known`.
     ///
     /// It has no streams until [`Self::add_stream`] is called for each.
     pub fn new(name: &str, rules: Rules, known: Checkpoint) -> Self {
@@ -340,7 +299,9 @@ impl Dispatcher {
         if open > 0 || !done.is_empty() {
             stream.add_item(place, open, &done);
         }
-        unjournaled.into_iter().for_each(|outcome| stream.add_unjournaled(outcome));
+        for outcome in unjournaled {
+            stream.add_unjournaled(outcome);
+        }
     }
 
     /// `stream` has taken everything of the record it read; the next one is at `next`.
@@ -420,212 +381,6 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in how a request ended, and adds what was refused for good to `letters`, which must
-    /// be on disk before the next entry. `random` spreads the waits that follow.
-    pub fn finish(
-        &mut self,
-        id: RequestId,
-        ending: Ending,
-        now: Moment,
-        random: u64,
-        letters: &mut Vec<DeadLetter>,
-    ) {
-        let Some(request) = self.requests.remove(&id) else { return };
-        let fates = self.fates(&request, &ending, now, random);
-        let status = if let Ending::Judged { status, .. } = ending { status } else { 0 };
-        self.settle(id, request, fates, status, now, random, letters);
-    }
-
-    /// What becomes of each object; takes note of what the ending says about the destination.
-    fn fates(
-        &mut self,
-        request: &InFlight,
-        ending: &Ending,
-        now: Moment,
-        random: u64,
-    ) -> Vec<Fate> {
-        let count = request.batch.len();
-        let again = |again| (0..count).map(|_| Fate::Again(again)).collect();
-        let (verdicts, budget) = match ending {
-            Ending::Judged { verdicts, budget, .. } => (verdicts, budget),
-            Ending::NotSent { reason } => {
-                self.health.failed(request.epoch, now.monotonic, random, reason);
-                return again(Again::Later);
-            }
-            Ending::Unknown { reason } => {
-                self.health.failed(request.epoch, now.monotonic, random, reason);
-                return again(Again::Unknown);
-            }
-            Ending::Unencodable { reason } if count == 1 => {
-                return vec![Fate::Rejected(reason.clone())];
-            }
-            Ending::Unencodable { .. } => return again(Again::Smaller),
-        };
-        if let Some(budget) = budget {
-            self.governor.learn(now.monotonic, *budget);
-        }
-        self.listen(request.epoch, verdicts, now, random);
-        let fate = |verdict: &Verdict| match verdict {
-            Verdict::Accepted => Fate::Delivered,
-            Verdict::Rejected { reason } => Fate::Rejected(reason.clone()),
-            Verdict::Retry { after: Some(_), .. } | Verdict::Pause { .. } => {
-                Fate::Again(Again::WithAll)
-            }
-            Verdict::Retry { after: None, .. } => Fate::Again(Again::Later),
-            Verdict::Split { reason } if count == 1 => Fate::Rejected(reason.clone()),
-            Verdict::Split { .. } => Fate::Again(Again::Smaller),
-        };
-        let mut fates: Vec<Fate> = verdicts.iter().take(count).map(fate).collect();
-        // A destination that judges fewer than it was given has a bug. Sending again could double
-        // for ever and dropping would lose: people decide.
-        fates.resize_with(count, || Fate::Rejected("the reply was judged without it".to_owned()));
-        fates
-    }
-
-    /// What a reply says about the destination as a whole.
-    fn listen(&mut self, epoch: u64, verdicts: &[Verdict], now: Moment, random: u64) {
-        let (mut processed, mut asked, mut refused, mut failed) = (false, None, None, None);
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Accepted | Verdict::Rejected { .. } | Verdict::Split { .. } => {
-                    processed = true;
-                }
-                Verdict::Retry { after: Some(after), .. } => asked = asked.max(Some(*after)),
-                Verdict::Retry { after: None, reason } => failed = Some(reason),
-                Verdict::Pause { reason } => refused = Some(reason),
-            }
-        }
-        if let Some(after) = asked {
-            self.governor.pause_for(now.monotonic, after);
-        }
-        if let Some(reason) = refused {
-            let at = (now.monotonic, now.wall);
-            if self.health.refused(epoch, at, random, reason) {
-                self.meters.warn_paused(reason);
-            }
-        } else if processed {
-            self.health.answered(epoch, now.monotonic);
-        } else if let (Some(reason), None) = (failed, asked) {
-            self.health.failed(epoch, now.monotonic, random, reason);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the second half of `finish`")]
-    fn settle(
-        &mut self,
-        id: RequestId,
-        request: InFlight,
-        fates: Vec<Fate>,
-        status: u16,
-        now: Moment,
-        random: u64,
-        letters: &mut Vec<DeadLetter>,
-    ) {
-        let (in_first_half, groups) = self.halves(&request, &fates);
-        let mut marks = Vec::with_capacity(fates.len());
-        let mut attempts = 0;
-        let mut smaller = 0;
-        let mut waits = false;
-        let mut returned: Vec<(isthmus_core::destination::Lane, Vec<Queued>)> = Vec::new();
-        let objects = request.batch.into_iter().zip(request.tickets).zip(fates);
-        for ((delivery, mut ticket), fate) in objects {
-            let lane = delivery.message.lane;
-            if returned.last().is_none_or(|(last, _)| *last != lane) {
-                returned.push((lane, Vec::new()));
-            }
-            let Some(stream) = self.streams.get_mut(&ticket.stream) else {
-                // The stream was removed meanwhile; replaying ignores the mark.
-                marks.push(Mark::Again);
-                continue;
-            };
-            let again = match fate {
-                Fate::Delivered => {
-                    let at_once = ticket.attempts == 0 && !ticket.unknown;
-                    marks.push(if at_once { Mark::DeliveredAtOnce } else { Mark::Delivered });
-                    stream.counts.delivered += 1;
-                    stream.counts.delivered_at_once += u64::from(at_once);
-                    let latency = now.wall.since(delivery.accepted_at);
-                    stream.latency.record(now.monotonic, latency);
-                    self.meters.delivered(latency);
-                    finish_object(stream, &delivery, &ticket);
-                    continue;
-                }
-                Fate::Rejected(reason) => {
-                    marks.push(Mark::Rejected);
-                    stream.counts.rejected += 1;
-                    self.meters.rejected.increment(1);
-                    finish_object(stream, &delivery, &ticket);
-                    letters.push(dead_letter(delivery, reason, now.wall));
-                    continue;
-                }
-                Fate::Again(again) => again,
-            };
-            stream.counts.retries += 1;
-            marks.push(Mark::Again);
-            if again == Again::Unknown {
-                marks.pop();
-                marks.push(Mark::Unknown);
-                ticket.unknown = true;
-                stream.counts.unknown += 1;
-                stream.mark_unknown(delivery.place, delivery.part);
-                self.meters.unknown.increment(1);
-            } else {
-                self.meters.again.increment(1);
-            }
-            if matches!(again, Again::Later | Again::Unknown) {
-                waits = true;
-                if ticket.attempts == 0 {
-                    ticket.failing_since = now.monotonic;
-                }
-                ticket.attempts = ticket.attempts.saturating_add(1);
-                attempts = attempts.max(ticket.attempts);
-            }
-            if let Some((first, second)) = groups {
-                ticket.group = Some(if smaller < in_first_half { first } else { second });
-                smaller += 1;
-            }
-            if let Some((_, queue)) = returned.last_mut() {
-                queue.push(Queued { delivery, ticket });
-            }
-        }
-        // One wait for the whole request, so that its objects meet again in the next one.
-        let wait = if waits { self.rules.backoff.wait(attempts, random) } else { Duration::ZERO };
-        let retry_at = now.monotonic + wait;
-        for (lane, queue) in returned {
-            self.lanes.give_back(lane, queue, retry_at, now.monotonic);
-        }
-        let outcome = Outcome { request: id.0, status, marks: Marks::of(marks) };
-        self.steps.push(Step::Outcome(outcome));
-    }
-
-    /// Whether what comes back is halved, and how many objects make up the first half.
-    fn halves(
-        &mut self,
-        request: &InFlight,
-        fates: &[Fate],
-    ) -> (usize, Option<(GroupId, GroupId)>) {
-        let back = fates.iter().zip(&request.tickets).filter_map(|(fate, ticket)| match fate {
-            Fate::Again(again) => Some((*again, ticket)),
-            Fate::Delivered | Fate::Rejected(_) => None,
-        });
-        let answered_at = self.health.answered_at();
-        let (mut count, mut refused, mut chokes) = (0usize, false, false);
-        for (again, ticket) in back {
-            count += 1;
-            refused |= again == Again::Smaller;
-            chokes |= matches!(again, Again::Later | Again::Unknown)
-                && ticket.attempts + 1 >= ATTEMPTS_BEFORE_HALVING
-                && answered_at.is_some_and(|at| at > ticket.failing_since);
-        }
-        if !(refused || chokes && count > 1) {
-            return (0, None);
-        }
-        let first = GroupId(self.next_group);
-        let second = GroupId(self.next_group + 1);
-        self.next_group += 2;
-        (count.div_ceil(2), Some((first, second)))
-    }
-
     // ---- what survives ----
 
     /// What happened since the last call, to be appended to the journal; `None` if nothing did.
@@ -652,7 +407,7 @@ impl Dispatcher {
             next_request: self.next_request,
             next_stream: self.next_stream,
             streams: streams.chain(self.dormant.iter().cloned()).collect(),
-            in_flight: self.requests.iter().map(|(id, request)| request.intent(*id)).collect(),
+            in_flight: Vec::new(),
             totals: self.totals,
         }))
     }
@@ -734,7 +489,9 @@ impl Dispatcher {
             }
         }
         for (lane, queue, flies) in self.lanes.queues() {
-            queue.iter().for_each(|queued| count(&queued.ticket, &queued.delivery));
+            for queued in queue {
+                count(&queued.ticket, &queued.delivery);
+            }
             if flies != in_flight.contains_key(&lane) {
                 return Err(format!("lane {lane:?} and its request disagree"));
             }
@@ -776,12 +533,6 @@ fn usable(mut limits: Limits) -> Limits {
     limits.objects_per_section = limits.objects_per_section.max(1);
     limits.requests_in_flight = limits.requests_in_flight.max(1);
     limits
-}
-
-fn finish_object(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) {
-    stream.pending -= 1;
-    stream.pending_bytes -= delivery.message.payload.len() as u64;
-    stream.finish(ticket.item, delivery.place, delivery.part);
 }
 
 fn dead_letter(delivery: Delivery, reason: String, rejected_at: Timestamp) -> DeadLetter {

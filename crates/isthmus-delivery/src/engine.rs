@@ -77,7 +77,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     /// From one second up to one minute (`braze-rest.md` 2.7).
     fn default() -> Self {
-        let backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_secs(60) };
+        let backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(1) };
         Self { backoff, window: Window::default() }
     }
 }
@@ -253,7 +253,9 @@ impl Engine {
                     let Encoded { request, objects } = encoded;
                     self.prepared.push(Prepared { id, request, objects });
                 }
-                Err(EncodeError { reason }) => self.finish(id, Ending::Unencodable { reason }, now),
+                Err(EncodeError { reason }) => {
+                    self.finish(id, &Ending::Unencodable { reason }, now);
+                }
             }
         }
     }
@@ -269,7 +271,7 @@ impl Engine {
         Ok(encoded)
     }
 
-    fn finish(&mut self, id: RequestId, ending: Ending, now: Moment) {
+    fn finish(&mut self, id: RequestId, ending: &Ending, now: Moment) {
         let random = self.parts.random.next_u64();
         self.dispatcher.finish(id, ending, now, random, &mut self.letters);
         self.changed = true;
@@ -365,7 +367,7 @@ impl Engine {
             Err(SendError::Unknown { reason }) => Ending::Unknown { reason },
         };
         tracing::debug!(destination = %self.parts.name, request = id.0, status, ?took, "request ended");
-        self.finish(id, ending, Moment::of(&*self.parts.clock));
+        self.finish(id, &ending, Moment::of(&*self.parts.clock));
     }
 
     fn publish(&mut self, now: Moment, more: bool) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 const SLOTS: u32 = 128;
 /// Longest wait that a vendor can impose with one reply: its longest window is an hour
 /// (`braze-rest.md` 2.6), and a mistaken header must not stop a destination for good.
-const WAIT_MAX: Duration = Duration::from_secs(3_600);
+const WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Decides when the next request may start.
 #[derive(Debug, Clone)]
@@ -185,7 +185,7 @@ mod tests {
 
     fn most_in_any_window(starts: &[Duration], per: Duration) -> usize {
         let within = |&first: &Duration| {
-            starts.iter().filter(|&&start| start >= first && start - first < per).count()
+            starts.iter().filter(|&&start| start >= first && start < first + per).count()
         };
         starts.iter().map(within).max().unwrap_or(0)
     }

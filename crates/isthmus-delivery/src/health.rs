@@ -14,7 +14,7 @@ const FAILURES_BEFORE_CAUTION: u32 = 5;
 
 /// How long a destination that refuses our credentials is left alone between tries: nobody mends
 /// a key within a second, and everybody wants to see it work within a minute.
-const PAUSED: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(60) };
+const PAUSED: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_mins(1) };
 
 /// How a destination is doing, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,8 +188,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff =
-        Backoff { first: Duration::from_secs(1), cap: Duration::from_secs(60) };
+    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(1) };
     const NOW: Duration = Duration::from_secs(100);
     const WALL: Timestamp = Timestamp::from_millis(1_770_000_000_000);
 

@@ -177,6 +177,7 @@ pub struct Gap {
 
 impl Entry {
     /// The bytes of this entry.
+    #[expect(clippy::missing_panics_doc, reason = "it cannot")]
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![VERSION])
             .expect("a Vec grows as needed and these types have known lengths")

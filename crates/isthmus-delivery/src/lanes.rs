@@ -66,7 +66,7 @@ enum Standing {
 #[derive(Debug)]
 pub(crate) struct Lanes {
     limits: Limits,
-    lanes: HashMap<Lane, LaneState>,
+    by_lane: HashMap<Lane, LaneState>,
     fresh: VecDeque<(Lane, u64, Duration)>,
     again: VecDeque<(Lane, u64)>,
     waiting: BTreeMap<(Duration, u64), Lane>,
@@ -81,7 +81,7 @@ impl Lanes {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            lanes: HashMap::new(),
+            by_lane: HashMap::new(),
             fresh: VecDeque::new(),
             again: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -100,7 +100,7 @@ impl Lanes {
 
     /// Lanes with anything queued or in flight.
     pub(crate) fn len(&self) -> usize {
-        self.lanes.len()
+        self.by_lane.len()
     }
 
     /// Lanes that wait for a retry.
@@ -112,7 +112,7 @@ impl Lanes {
     pub(crate) fn push(&mut self, queued: Queued, now: Duration) {
         let lane = queued.delivery.message.lane;
         let section = queued.delivery.message.section;
-        if let Some(state) = self.lanes.get_mut(&lane) {
+        if let Some(state) = self.by_lane.get_mut(&lane) {
             if matches!(state.standing, Standing::Fresh(_))
                 && state.takeable == state.queue.len()
                 && state.queue.back().is_some_and(|last| section_of(last) <= section)
@@ -126,7 +126,7 @@ impl Lanes {
             self.fresh.push_back((lane, stamp, now));
             self.takeable += 1;
             let standing = Standing::Fresh(stamp);
-            self.lanes.insert(lane, LaneState { queue: [queued].into(), standing, takeable: 1 });
+            self.by_lane.insert(lane, LaneState { queue: [queued].into(), standing, takeable: 1 });
         }
     }
 
@@ -138,7 +138,7 @@ impl Lanes {
             }
             let lane = entry.remove();
             let stamp = self.stamp();
-            if let Some(state) = self.lanes.get_mut(&lane) {
+            if let Some(state) = self.by_lane.get_mut(&lane) {
                 state.standing = Standing::Again(stamp);
                 self.again.push_back((lane, stamp));
             }
@@ -224,7 +224,7 @@ impl Lanes {
 
     /// Moves what fits of `lane` into `request`; returns whether anything did.
     fn take(&mut self, lane: Lane, group: Option<GroupId>, request: &mut Filling) -> bool {
-        let Some(state) = self.lanes.get_mut(&lane) else { return false };
+        let Some(state) = self.by_lane.get_mut(&lane) else { return false };
         let before = request.batch.len();
         let mut section = Section(0);
         while let Some(front) = state.queue.front() {
@@ -260,7 +260,7 @@ impl Lanes {
     ) {
         let stamp = self.stamp();
         let came_back = !returned.is_empty();
-        let Some(state) = self.lanes.get_mut(&lane) else { return };
+        let Some(state) = self.by_lane.get_mut(&lane) else { return };
         for queued in returned.into_iter().rev() {
             if let Some(group) = queued.ticket.group {
                 let lanes = self.groups.entry(group).or_default();
@@ -271,7 +271,7 @@ impl Lanes {
             state.queue.push_front(queued);
         }
         let Some(front) = state.queue.front() else {
-            self.lanes.remove(&lane);
+            self.by_lane.remove(&lane);
             return;
         };
         if came_back && retry_at > now {
@@ -295,9 +295,9 @@ impl Lanes {
 
     /// Drops what is queued of `stream`. What is in flight is not here.
     pub(crate) fn remove_stream(&mut self, stream: StreamNumber, now: Duration) {
-        let lanes: Vec<Lane> = self.lanes.keys().copied().collect();
+        let lanes: Vec<Lane> = self.by_lane.keys().copied().collect();
         for lane in lanes {
-            let Some(state) = self.lanes.get_mut(&lane) else { continue };
+            let Some(state) = self.by_lane.get_mut(&lane) else { continue };
             let before = state.queue.len();
             state.queue.retain(|queued| queued.ticket.stream != stream);
             if state.queue.len() == before || state.standing == Standing::InFlight {
@@ -316,19 +316,19 @@ impl Lanes {
     /// Every lane and what is queued in it, for checks.
     pub(crate) fn queues(&self) -> impl Iterator<Item = (Lane, &VecDeque<Queued>, bool)> {
         let in_flight = |state: &LaneState| state.standing == Standing::InFlight;
-        self.lanes.iter().map(move |(lane, state)| (*lane, &state.queue, in_flight(state)))
+        self.by_lane.iter().map(move |(lane, state)| (*lane, &state.queue, in_flight(state)))
     }
 
     fn standing(&self, lane: Lane) -> Option<Standing> {
-        self.lanes.get(&lane).map(|state| state.standing)
+        self.by_lane.get(&lane).map(|state| state.standing)
     }
 
     fn front_group(&self, lane: Lane) -> Option<GroupId> {
-        self.lanes.get(&lane)?.queue.front()?.ticket.group
+        self.by_lane.get(&lane)?.queue.front()?.ticket.group
     }
 
     fn holds_group(&self, lane: Lane, group: GroupId) -> bool {
-        let queue = self.lanes.get(&lane).map(|state| &state.queue);
+        let queue = self.by_lane.get(&lane).map(|state| &state.queue);
         queue.is_some_and(|queue| queue.iter().any(|queued| queued.ticket.group == Some(group)))
     }
 

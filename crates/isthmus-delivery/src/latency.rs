@@ -150,7 +150,7 @@ mod tests {
         recent.record(Duration::from_secs(5), Duration::from_secs(9));
         recent.record(Duration::from_secs(55), Duration::from_millis(3));
         assert_eq!(recent.summary(Duration::from_secs(59)).count, 2);
-        let later = recent.summary(Duration::from_secs(60));
+        let later = recent.summary(Duration::from_mins(1));
         assert_eq!((later.count, later.p99), (1, Duration::from_millis(3)));
         assert_eq!(recent.summary(Duration::from_secs(500)), Latency::default());
     }

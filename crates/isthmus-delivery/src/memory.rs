@@ -145,10 +145,13 @@ impl Journal for MemoryJournal {
     }
 }
 
+/// Stream, place and part.
+type Object = (String, Place, u16);
+
 /// Dead letters in memory, by stream, place and part.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDeadLetters {
-    letters: Arc<Mutex<BTreeMap<(String, Place, u16), DeadLetter>>>,
+    letters: Arc<Mutex<BTreeMap<Object, DeadLetter>>>,
 }
 
 impl MemoryDeadLetters {

@@ -141,6 +141,13 @@ impl Workspace {
         }
     }
 
+    /// Applies everything that was answered, due or not.
+    pub(crate) fn settle(&mut self, now: Moment) {
+        while let Some(effect) = self.pending.next() {
+            self.apply(effect, now);
+        }
+    }
+
     /// Whether a request would take effect before it is answered.
     pub(crate) fn applies_at_once(&self) -> bool {
         self.config.apply_delay.is_zero() && self.config.apply_jitter.is_zero()

@@ -178,8 +178,8 @@ impl Sandbox {
             .fallback(api::answer)
             .with_state(self.shared.clone());
         let served = serve::serve(self.listener, router, self.shared.clock.clone(), stop.clone());
-        let ((), written) = tokio::join!(served, snapshot::keep(&self.shared, stop));
-        written
+        let ((), kept) = tokio::join!(served, snapshot::keep(&self.shared, stop));
+        kept.and(snapshot::finish(&self.shared).await)
     }
 }
 

@@ -50,26 +50,32 @@ pub(crate) async fn read(shared: &Shared) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Writes the file now and then when something changed, and once more after `stop`.
+/// Writes the file now and then, when something changed, until `stop`.
 pub(crate) async fn keep(shared: &Shared, stop: CancellationToken) -> Result<(), SandboxError> {
-    let Some(path) = &shared.config.snapshot else { return Ok(()) };
-    let mut written = None;
+    if shared.config.snapshot.is_none() {
+        return Ok(());
+    }
+    let mut written = counters(shared);
     loop {
-        let stopping = tokio::select! {
-            () = stop.cancelled() => true,
-            () = shared.wait(shared.config.snapshot_every) => false,
-        };
-        let state = counters(shared);
-        if stopping || written.as_ref() != Some(&state) {
-            let failed =
-                |source| SandboxError::Snapshot { path: path.clone(), action: "written", source };
-            write(shared, path).await.map_err(failed)?;
-            written = Some(state);
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            // Nothing is lost: the wait begins anew.
+            () = shared.wait(shared.config.snapshot_every) => {}
         }
-        if stopping {
-            return Ok(());
+        let state = counters(shared);
+        if written != state {
+            write(shared).await?;
+            written = state;
         }
     }
+}
+
+/// Writes the file a last time, with everything applied that was answered.
+pub(crate) async fn finish(shared: &Shared) -> Result<(), SandboxError> {
+    for (_, room) in shared.rooms() {
+        room.lock().settle(shared.now());
+    }
+    write(shared).await
 }
 
 /// Changes with everything that a snapshot holds.
@@ -77,14 +83,24 @@ fn counters(shared: &Shared) -> Vec<Counters> {
     shared.rooms().map(|(_, room)| shared.enter(room).counters().clone()).collect()
 }
 
-async fn write(shared: &Shared, path: &Path) -> io::Result<()> {
+async fn write(shared: &Shared) -> Result<(), SandboxError> {
+    let Some(path) = &shared.config.snapshot else { return Ok(()) };
     let workspaces = shared.rooms().map(|(name, room)| {
         let workspace = shared.enter(room);
         let users = workspace.directory().iter().map(|(_, user)| user.clone()).collect();
         (name.to_owned(), WorkspaceSnapshot { counters: workspace.counters().clone(), users })
     });
     let snapshot = Snapshot { version: VERSION, workspaces: workspaces.collect() };
-    let bytes = serde_json::to_vec(&snapshot)?;
+    let written = replace(path, &snapshot).await;
+    written.map_err(|source| SandboxError::Snapshot {
+        path: path.clone(),
+        action: "written",
+        source,
+    })
+}
+
+async fn replace(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let bytes = serde_json::to_vec(snapshot)?;
     let new = path.with_added_extension("new");
     tokio::fs::write(&new, bytes).await?;
     tokio::fs::rename(&new, path).await

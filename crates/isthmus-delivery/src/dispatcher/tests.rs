@@ -2,12 +2,11 @@ mod world;
 
 use super::*;
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Lane, Rate, Section};
+use isthmus_core::destination::{Lane, Rate, Section, Verdict};
 use proptest::prelude::*;
 use world::World;
 
-const BACKOFF: Backoff =
-    Backoff { first: Duration::from_millis(100), cap: Duration::from_secs(60) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), cap: Duration::from_mins(1) };
 
 fn rules() -> Rules {
     let limits = Limits {
@@ -18,7 +17,7 @@ fn rules() -> Rules {
         requests_in_flight: 3,
         rates: vec![
             Rate { requests: 20, per: Duration::from_secs(3) },
-            Rate { requests: 100, per: Duration::from_secs(60) },
+            Rate { requests: 100, per: Duration::from_mins(1) },
         ],
         linger: Duration::from_millis(10),
     };
@@ -51,7 +50,7 @@ impl Hand {
         let now = at(0);
         for (index, word) in (0..).zip(words.split_whitespace()) {
             let message = Message {
-                lane: Lane::of(&word[..1]),
+                lane: Lane(word.bytes().next().unwrap().into()),
                 section: Section(0),
                 name: word.to_owned(),
                 payload: word.to_owned(),
@@ -72,7 +71,7 @@ impl Hand {
         Some((id, names.join(" ")))
     }
 
-    fn end(&mut self, id: RequestId, ending: Ending, millis: u64) {
+    fn end(&mut self, id: RequestId, ending: &Ending, millis: u64) {
         self.dispatcher.finish(id, ending, at(millis), u64::MAX / 3, &mut self.letters);
         self.dispatcher.check().unwrap();
     }
@@ -80,7 +79,7 @@ impl Hand {
     fn judge(&mut self, id: RequestId, millis: u64, verdict: impl Fn(&str) -> Verdict) {
         let batch = self.dispatcher.batch(id).iter();
         let verdicts = batch.map(|delivery| verdict(&delivery.message.name)).collect();
-        self.end(id, Ending::Judged { status: 200, verdicts, budget: None }, millis);
+        self.end(id, &Ending::Judged { status: 200, verdicts, budget: None }, millis);
     }
 
     fn counts(&self) -> crate::counts::Counts {
@@ -106,9 +105,12 @@ fn a_refused_batch_is_halved_until_the_culprit_is_alone() {
         let (id, names) = hand.start(now).unwrap();
         let poisoned = names.contains('f');
         requests.push(names);
-        hand.judge(id, now, |_| match poisoned {
-            true => Verdict::Split { reason: "400 bad object".into() },
-            false => Verdict::Accepted,
+        hand.judge(id, now, |_| {
+            if poisoned {
+                Verdict::Split { reason: "400 bad object".into() }
+            } else {
+                Verdict::Accepted
+            }
         });
     }
     insta::assert_snapshot!(requests.join("\n"), @r"
@@ -160,7 +162,7 @@ fn a_vendor_that_is_down_is_tried_with_one_request_at_a_time() {
         now += 100;
         while let Some((id, _)) = hand.start(now) {
             started.push(now);
-            hand.end(id, Ending::NotSent { reason: "refused".into() }, now);
+            hand.end(id, &Ending::NotSent { reason: "refused".into() }, now);
         }
     }
     assert!(matches!(hand.dispatcher.condition(), Condition::Struggling { .. }));
@@ -206,7 +208,7 @@ fn a_timeout_is_unknown_and_sending_again_is_a_possible_duplicate() {
     let mut hand = Hand::new(rules());
     hand.take("a b");
     let (id, _) = hand.start(1_000).unwrap();
-    hand.end(id, Ending::Unknown { reason: "timed out".into() }, 1_000);
+    hand.end(id, &Ending::Unknown { reason: "timed out".into() }, 1_000);
     let status = hand.dispatcher.status(&"braze".into(), at(1_000));
     assert_eq!((status.streams[0].unknown_pending, status.streams[0].pending), (2, 2));
     let (id, _) = hand.start(100_000).unwrap();
@@ -235,7 +237,7 @@ fn an_object_that_no_verdict_mentions_is_left_to_people() {
     hand.take("a b");
     let (id, _) = hand.start(1_000).unwrap();
     let verdicts = vec![Verdict::Accepted];
-    hand.end(id, Ending::Judged { status: 200, verdicts, budget: None }, 1_000);
+    hand.end(id, &Ending::Judged { status: 200, verdicts, budget: None }, 1_000);
     assert_eq!((hand.counts().delivered, hand.letters.len()), (1, 1));
 }
 

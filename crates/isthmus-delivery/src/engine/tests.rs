@@ -245,7 +245,7 @@ async fn a_wrong_key_pauses_loses_nothing_and_resumes_by_itself_when_mended() {
     bench
         .run(async |handle| {
             bench.append("ana:a bob:b");
-            bench.clock.sleep(Duration::from_secs(600)).await;
+            bench.clock.sleep(Duration::from_mins(10)).await;
             let status = handle.status();
             assert!(matches!(status.condition, Condition::Paused { .. }), "{status:?}");
             assert_eq!(status.stream("product").unwrap().pending, 2);
@@ -266,7 +266,7 @@ async fn an_outage_of_a_day_is_waited_out() {
         .run(async |handle| {
             let users: Vec<_> = (0..500).map(|n| format!("u{n}:a")).collect();
             bench.append(&users.join(" "));
-            bench.clock.sleep(Duration::from_secs(86_400)).await;
+            bench.clock.sleep(Duration::from_hours(24)).await;
             assert!(bench.vendor.requests() < 6_000, "{}", bench.vendor.requests());
             bench.vendor.break_with(None);
             handle.wait_idle().await.unwrap();
@@ -312,7 +312,7 @@ async fn a_paused_destination_sends_nothing_until_resumed() {
         .run(async |handle| {
             handle.pause("maintenance".into()).await.unwrap();
             bench.append("ana:a");
-            bench.clock.sleep(Duration::from_secs(3_600)).await;
+            bench.clock.sleep(Duration::from_hours(1)).await;
             assert_eq!(bench.vendor.requests(), 0);
             assert_eq!(handle.status().stream("product").unwrap().pending, 1);
             handle.resume().await.unwrap();
@@ -371,7 +371,7 @@ async fn a_full_journal_holds_requests_back_until_there_is_room() {
         handle.wait_idle().await.unwrap();
         disk.set_free(Some(0));
         bench.append("ana:b");
-        bench.clock.sleep(Duration::from_secs(60)).await;
+        bench.clock.sleep(Duration::from_mins(1)).await;
         assert_eq!(bench.vendor.taken(), 1, "nothing leaves without its intent");
         disk.set_free(None);
         handle.wait_idle().await.unwrap();

@@ -82,12 +82,6 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// The body read back, for tests.
-    #[cfg(test)]
-    pub(super) fn value(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("answers are JSON")
-    }
-
     pub(crate) fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() =

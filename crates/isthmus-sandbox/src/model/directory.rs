@@ -30,9 +30,10 @@ pub(crate) struct Directory {
 
 #[derive(Debug, Default)]
 struct Slot {
-    user: Option<User>,
+    /// Boxed, because the place of a user who is gone stays.
+    user: Option<Box<User>>,
     /// Former versions, each with the time at which it was replaced, oldest first.
-    former: VecDeque<(Duration, Option<User>)>,
+    former: VecDeque<(Duration, Option<Box<User>>)>,
 }
 
 /// Which of several users with one address is meant: filters, applied one after the other.
@@ -55,7 +56,7 @@ impl Directory {
     }
 
     pub(crate) fn get(&self, key: UserKey) -> Option<&User> {
-        self.slots.get(key.0)?.user.as_ref()
+        self.slots.get(key.0)?.user.as_deref()
     }
 
     /// Users in the order of their creation.
@@ -70,7 +71,7 @@ impl Directory {
         let slot = self.slots.get(key.0)?;
         let then = now.elapsed.saturating_sub(self.lag);
         let former = slot.former.iter().find(|(replaced_at, _)| *replaced_at > then);
-        former.map_or(slot.user.as_ref(), |(_, user)| user.as_ref())
+        former.map_or(slot.user.as_deref(), |(_, user)| user.as_deref())
     }
 
     /// The user to be changed, marked as updated now.
@@ -79,7 +80,7 @@ impl Directory {
     pub(crate) fn edit(&mut self, key: UserKey, now: Moment) -> Option<&mut User> {
         self.remember(key, now);
         self.updates += 1;
-        let user = self.slots.get_mut(key.0)?.user.as_mut()?;
+        let user = self.slots.get_mut(key.0)?.user.as_deref_mut()?;
         user.updated = self.updates;
         user.updated_at = now.wall;
         Some(user)
@@ -178,7 +179,7 @@ impl Directory {
         if !self.lag.is_zero() {
             slot.former.push_back((now.elapsed, None));
         }
-        slot.user = Some(user);
+        slot.user = Some(Box::new(user));
         self.slots.push(slot);
         self.users += 1;
         self.by_braze_id.insert(braze_id, key);
@@ -197,7 +198,7 @@ impl Directory {
         }
         self.updates = self.updates.max(user.updated);
         let contacts = user.contacts();
-        self.slots.push(Slot { user: Some(user), former: VecDeque::new() });
+        self.slots.push(Slot { user: Some(Box::new(user)), former: VecDeque::new() });
         self.users += 1;
         self.reindex(key, &Contacts::default(), &contacts);
     }
@@ -295,6 +296,6 @@ impl Directory {
             }
         }
         self.reindex(key, &user.contacts(), &Contacts::default());
-        Some(user)
+        Some(*user)
     }
 }

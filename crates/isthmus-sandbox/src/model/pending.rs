@@ -33,7 +33,7 @@ pub(crate) enum Effect {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     effects: BTreeMap<(Duration, u64), Effect>,
-    next: u64,
+    pushed: u64,
 }
 
 impl Pending {
@@ -42,13 +42,18 @@ impl Pending {
     }
 
     pub(crate) fn push(&mut self, due: Duration, effect: Effect) {
-        self.effects.insert((due, self.next), effect);
-        self.next += 1;
+        self.effects.insert((due, self.pushed), effect);
+        self.pushed += 1;
     }
 
     /// The next effect that is due at `elapsed`.
     pub(crate) fn due(&mut self, elapsed: Duration) -> Option<Effect> {
         let entry = self.effects.first_entry()?;
         (entry.key().0 <= elapsed).then(|| entry.remove())
+    }
+
+    /// The next effect, due or not.
+    pub(crate) fn next(&mut self) -> Option<Effect> {
+        self.effects.pop_first().map(|(_, effect)| effect)
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use Priority::{Identified, LeastRecentlyUpdated, MostRecentlyUpdated, Unidentified};
 use isthmus_core::seam::SeededRandom;
 use proptest::prelude::*;
 use serde_json::json;
@@ -197,7 +198,9 @@ fn equal_events_are_counted_again() {
 fn the_checksum_does_not_depend_on_the_order() {
     let checksum = |names: [&str; 3]| {
         let mut world = World::new();
-        names.into_iter().for_each(|name| world.event("u", name));
+        for name in names {
+            world.event("u", name);
+        }
         world.workspace.counters().events_checksum
     };
     assert_eq!(checksum(["a", "b", "c"]), checksum(["c", "a", "b"]));
@@ -345,7 +348,6 @@ fn prioritisation_picks_one_of_several() {
     world.attributes(
         &json!({"user_alias": alias("d"), "_update_existing_only": false, "email": "a@b.example"}),
     );
-    use Priority::{Identified, LeastRecentlyUpdated, MostRecentlyUpdated, Unidentified};
     assert_eq!(selector(&world, &[]).len(), 3);
     assert_eq!(selector(&world, &[Identified]), ["u-1", "u-2"]);
     assert_eq!(selector(&world, &[Unidentified]), ["device:d"]);
@@ -381,7 +383,7 @@ fn merges_move_everything_and_remove_the_source() {
 
 #[test]
 fn a_merged_source_stays_readable_for_a_while() {
-    let linger = Duration::from_secs(60);
+    let linger = Duration::from_mins(1);
     let mut world = World::with(SandboxConfig { merge_linger: linger, ..SandboxConfig::default() });
     world.event("old", "x");
     world.event("new", "x");
@@ -466,7 +468,7 @@ fn a_delayed_request_takes_effect_when_it_is_due() {
 
 #[test]
 fn jitter_lets_requests_overtake_each_other() {
-    let jitter = Duration::from_secs(60);
+    let jitter = Duration::from_mins(1);
     let mut world = World::with(SandboxConfig { apply_jitter: jitter, ..SandboxConfig::default() });
     for value in 0..20 {
         world.attributes(&json!({"external_id": "u", "order": {"add": [value]}}));
@@ -620,7 +622,7 @@ proptest! {
             for (user, name) in &events {
                 world.event(&format!("u-{user}"), &format!("event {name}"));
             }
-            world.advance(Duration::from_secs(60));
+            world.advance(Duration::from_mins(1));
             let users = world.workspace.directory().iter();
             users.map(|(_, user)| (user.external_id.clone(), user.events.clone())).collect::<Vec<_>>()
         };

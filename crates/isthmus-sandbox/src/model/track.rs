@@ -324,7 +324,7 @@ impl<'a> Object<'a> {
         let name = self.required("name")?;
         let time = self.required("time")?;
         let name = text_up_to(name, NAME_MAX).ok_or_else(|| not_valid("name"))?;
-        let time = self.time(time, now)?;
+        let time = event_time(time, now)?;
         let properties = properties::read(self.get("properties"), Bearer::Event)?;
         let recommended = Recommended::of(&name);
         if let Some(recommended) = recommended {
@@ -360,7 +360,7 @@ impl<'a> Object<'a> {
             currency,
             price,
             quantity: u8::try_from(quantity).unwrap_or(u8::MAX),
-            time: self.time(time, now)?,
+            time: event_time(time, now)?,
             app_id: self.app_id(),
             properties: properties::read(self.get("properties"), Bearer::Purchase)?,
         })
@@ -370,17 +370,16 @@ impl<'a> Object<'a> {
         self.get(key).ok_or_else(|| Reason::Owned(format!("'{key}' is required")))
     }
 
-    /// A time in the future is replaced by the time of receipt.
-    #[expect(clippy::unused_self, reason = "reads beside the other fields")]
-    fn time(&self, raw: &str, now: Timestamp) -> Result<Timestamp, Reason> {
-        let at = json::text_of(raw).and_then(|text| instant::parse(&text));
-        Ok(at.ok_or_else(|| not_valid("time"))?.min(now))
-    }
-
     /// Never checked against a list: whether Braze does is not documented.
     fn app_id(&self) -> Option<Cow<'a, str>> {
         self.get("app_id").and_then(json::text_of)
     }
+}
+
+/// A time in the future is replaced by the time of receipt.
+fn event_time(raw: &str, now: Timestamp) -> Result<Timestamp, Reason> {
+    let at = json::text_of(raw).and_then(|text| instant::parse(&text));
+    Ok(at.ok_or_else(|| not_valid("time"))?.min(now))
 }
 
 fn not_valid(field: &str) -> Reason {

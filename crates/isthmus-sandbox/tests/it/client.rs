@@ -29,7 +29,7 @@ impl Reply {
     }
 
     pub(crate) fn message(&self) -> String {
-        self.json()["message"].as_str().expect("a message").to_owned()
+        self.json().get("message").and_then(Value::as_str).expect("a message").to_owned()
     }
 }
 

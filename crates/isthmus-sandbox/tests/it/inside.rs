@@ -5,6 +5,7 @@ use isthmus_core::seam::SeededRandom;
 use isthmus_sandbox::{Sandbox, SandboxConfig, SandboxError};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 async fn fill(bench: &Bench) {
     let properties = json!({"event_uid": "e-1", "total": 12.50});
@@ -131,6 +132,21 @@ async fn users_survive_a_restart_in_the_snapshot() {
     let clock = Arc::new(isthmus_core::seam::ManualClock::default());
     let bound = Sandbox::bind(on_loopback(config), clock, Arc::new(SeededRandom::new(1))).await;
     assert!(matches!(bound, Err(SandboxError::SnapshotFormat { .. })));
+}
+
+#[tokio::test]
+async fn the_snapshot_holds_what_was_answered_and_had_not_taken_effect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sandbox.json");
+    let delay = Duration::from_mins(1);
+    let config =
+        SandboxConfig { snapshot: Some(path), apply_delay: delay, ..SandboxConfig::default() };
+    with(config.clone(), async |bench| {
+        fill(bench).await;
+        assert_eq!(bench.handle.user_count(), 0);
+    })
+    .await;
+    with(config, async |bench| assert_eq!(bench.handle.user_count(), 1)).await;
 }
 
 #[tokio::test]

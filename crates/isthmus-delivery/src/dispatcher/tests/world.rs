@@ -224,7 +224,7 @@ impl World {
             self.doubtful.extend(batch.iter().map(|(key, _)| *key));
         }
         let (now, random) = (self.now(), self.random.next_u64());
-        self.dispatcher.finish(id, ending, now, random, &mut self.letters);
+        self.dispatcher.finish(id, &ending, now, random, &mut self.letters);
     }
 
     /// What the vendor does with a request, and what it answers.
@@ -338,7 +338,7 @@ impl World {
     fn check_rates(&self) {
         let now = self.now().monotonic;
         for rate in rules().limits.rates {
-            let recent = self.starts.iter().filter(|start| now - **start < rate.per);
+            let recent = self.starts.iter().filter(|start| now < **start + rate.per);
             assert!(recent.count() <= rate.requests as usize);
         }
     }

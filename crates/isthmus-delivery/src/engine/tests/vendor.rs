@@ -122,7 +122,7 @@ impl State {
         let mut refused = String::new();
         for (index, (user, name)) in objects.into_iter().enumerate() {
             if self.answers.contains_key(name) {
-                refused.push_str(&format!("{index}\n"));
+                refused = format!("{refused}{index}\n");
             } else {
                 self.taken.push((user.to_owned(), name.to_owned()));
             }
@@ -160,8 +160,8 @@ impl Destination for Vendor {
     }
 
     fn encode(&self, batch: &[Delivery]) -> Result<Encoded, EncodeError> {
-        let body: String =
-            batch.iter().map(|delivery| format!("{}\n", delivery.message.payload)).collect();
+        let payloads = batch.iter().map(|delivery| &*delivery.message.payload);
+        let body = payloads.collect::<Vec<_>>().join("\n");
         Ok(Encoded { request: Request { body: body.into(), ..self.probe() }, objects: batch.len() })
     }
 

@@ -84,7 +84,7 @@ fn arrays_keep_their_last_500_values() {
 #[test]
 fn nested_objects_replace_and_cost_a_point_per_key() {
     let stored = json!({"song": {"name": "x", "plays": 3}, "year": 1994});
-    stores(&[stored.clone()], stored, 3);
+    stores(std::slice::from_ref(&stored), stored.clone(), 3);
     stores(&[json!({"a": 1}), json!({"b": 2})], json!({"b": 2}), 1);
     stores(&[json!({"at": {"$time": "2026-01-01"}})], json!({"at": {"$time": "2026-01-01"}}), 1);
 }
@@ -117,7 +117,7 @@ fn an_invalid_value_anywhere_drops_the_nested_update() {
 #[test]
 fn arrays_of_objects_are_edited_by_key() {
     let pets = json!([{"id": 1, "name": "Ash"}, {"id": 2, "name": "Bo"}]);
-    stores(&[pets.clone()], pets.clone(), 4);
+    stores(std::slice::from_ref(&pets), pets.clone(), 4);
     stores(
         &[pets.clone(), json!({"$add": [{"id": 3}]})],
         json!([{"id": 1, "name": "Ash"}, {"id": 2, "name": "Bo"}, {"id": 3}]),
@@ -197,7 +197,7 @@ proptest! {
             object.keys().any(|key| ["inc", "add", "remove"].contains(&key.as_str()) || key.starts_with('$'))
         });
         prop_assume!(!is_operation);
-        let once = written(&[value.clone()], false);
+        let once = written(std::slice::from_ref(&value), false);
         prop_assert_eq!(written(&[value.clone(), value], false), once);
     }
 }
