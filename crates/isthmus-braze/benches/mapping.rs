@@ -91,6 +91,7 @@ fn event() -> AppliedEvent<'static> {
         insert_id: Some("5f0c9c1e-0000-4000-8000-1a2b3c4d5e6f"),
         event_properties: Some(EVENT_PROPERTIES),
         groups: None,
+        group_properties: None,
         fields: Some(FIELDS),
         user_properties: UserProperties::Inline(USER_PROPERTIES),
     }
@@ -107,6 +108,7 @@ fn change() -> UserChange<'static> {
         received_at: 1_770_110_102_500,
         insert_id: None,
         first_seen: false,
+        first_seen_on_device: false,
         changes: vec![
             PropertyChange { name: "last_page", from: Some("\"a\""), to: Some("\"b\"") },
             PropertyChange { name: "plan", from: Some("\"free\""), to: Some("\"pro\"") },

@@ -136,6 +136,7 @@ fn event() -> AppliedEvent<'static> {
         insert_id: Some("i-1"),
         event_properties: Some(r#"{"total":84.5,"currency":"EUR","internal_ref":"x"}"#),
         groups: None,
+        group_properties: None,
         fields: Some(r#"{"platform":"Web","country":"Germany"}"#),
         user_properties: UserProperties::None,
     }
@@ -152,6 +153,7 @@ fn change(changes: Vec<PropertyChange<'static>>) -> UserChange<'static> {
         received_at: AT,
         insert_id: None,
         first_seen: false,
+        first_seen_on_device: false,
         changes,
         user_properties: UserProperties::None,
     }

@@ -47,8 +47,9 @@ section! {
         pub request_timeout: Duration = Duration::from_secs(30) => check::not_zero,
         /// Connections open at once; more wait to be accepted.
         pub connections_max: usize = 10_000 => check::not_zero,
-        /// How long requests under way may take to end when the server stops.
-        pub stop_timeout: Duration = Duration::from_secs(10) => check::not_zero,
+        /// How long requests under way may take to end when the server stops; more than
+        /// `request_timeout`, because some SDKs lose a batch whose connection closes unanswered.
+        pub stop_timeout: Duration = Duration::from_secs(35) => check::not_zero,
     }
 }
 
@@ -103,8 +104,6 @@ section! {
         pub backoff_first: Duration = Duration::from_millis(200) => check::not_zero,
         /// Longest wait between attempts. There is no last attempt.
         pub backoff_cap: Duration = Duration::from_mins(1) => check::not_zero,
-        /// Longest wait between attempts while a destination refuses its credentials.
-        pub pause_cap: Duration = Duration::from_mins(1) => check::not_zero,
         /// How long requests under way may take to end when the server stops.
         pub stop_timeout: Duration = Duration::from_secs(10) => check::not_zero,
     }

@@ -22,21 +22,23 @@ use crate::metrics as names;
 use apply::Gathering;
 use bumpalo::Bump;
 use directory::Directory;
-use isthmus_core::Timestamp;
+use isthmus_core::Place;
 use isthmus_core::record::{Applied, AppliedBatch, IntakeBatch, IntakeRange, RecordError};
 use isthmus_core::seam::Clock;
 use isthmus_log::{Log, LogError, LogReader, Record};
 use isthmus_state::{State, StateError};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Events after which a batch is closed: large enough to share one sync of the event log, small
+/// Intake records that are read ahead of being applied, in bytes: enough to fill a batch, which is
+/// closed by what it produces.
+const AHEAD_BYTES_MAX: usize = 4 << 20;
+/// Items after which a batch is closed: large enough to share one sync of the event log, small
 /// enough to add little to the latency of the first.
-const BATCH_EVENTS_MAX: usize = 4_096;
-/// Bytes of intake after which a batch is closed, for batches of few but large events.
-const BATCH_BYTES_MAX: usize = 4 << 20;
+const BATCH_ITEMS_MAX: usize = 4_096;
 /// State is made to survive power loss at least this often; until then the logs can rebuild it.
 const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait before trying a full disk again.
@@ -89,6 +91,8 @@ pub enum ApplierError {
 pub struct Applier {
     directory: Directory,
     reader: LogReader,
+    /// Records read and not wholly applied; the first one from the cursor's index on.
+    ahead: VecDeque<Record>,
     intake: Log,
     events: Log,
     clock: Arc<dyn Clock>,
@@ -106,11 +110,14 @@ impl Applier {
         config: ApplierConfig,
     ) -> Result<Self, ApplierError> {
         let directory = Directory::open(state, config.dedup_window)?;
-        let reader = intake.reader(directory.cursor.intake.max(intake.start()))?;
+        let reader = intake.reader(directory.cursor.intake.offset.max(intake.start()))?;
         let persisted_at = clock.monotonic();
         let progress = watch::Sender::new(Progress::default());
-        let mut applier = Self { directory, reader, intake, events, clock, progress, persisted_at };
+        let ahead = VecDeque::new();
+        let mut applier =
+            Self { directory, reader, ahead, intake, events, clock, progress, persisted_at };
         applier.catch_up()?;
+        applier.directory.set_window(config.dedup_window);
         applier.persist()?;
         Ok(applier)
     }
@@ -124,8 +131,8 @@ impl Applier {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ApplierError> {
         let mut arena = Bump::new();
         loop {
-            let records = self.read_batch()?;
-            if records.is_empty() {
+            self.read_ahead()?;
+            if self.ahead.is_empty() {
                 if stop.is_cancelled() {
                     break;
                 }
@@ -139,10 +146,14 @@ impl Applier {
                 }
                 continue;
             }
-            let encoded = self.apply(&arena, &records)?;
+            let encoded = self.apply(&arena, self.events.end(), None)?;
             arena.reset();
-            self.append(encoded).await?;
-            self.finish(&records)?;
+            if !self.append(encoded, &stop).await? {
+                // What was computed is not committed: the next start computes it again.
+                return Ok(());
+            }
+            self.commit()?;
+            self.report();
             self.persist_if_due()?;
         }
         self.persist()
@@ -150,58 +161,77 @@ impl Applier {
 
     /// Applies again, without appending, what the event log holds beyond state.
     fn catch_up(&mut self) -> Result<(), ApplierError> {
-        let mut events =
-            self.events.reader(self.directory.cursor.events.max(self.events.start()))?;
+        let from = self.directory.cursor.events.max(self.events.start());
+        let mut events = self.events.reader(from)?;
         while let Some(written) = events.next()? {
             let source =
                 |source| ApplierError::Record { log: "event", offset: written.offset, source };
             let range = AppliedBatch::decode(&written.payload).map_err(source)?.intake;
-            let mut records = Vec::new();
-            while self.reader.position() < range.to {
+            while self.reader.position() < range.to.offset
+                || (range.to.index > 0 && self.reader.position() == range.to.offset)
+            {
                 let Some(record) = self.reader.next()? else { break };
-                records.push(record);
+                self.ahead.push_back(record);
             }
-            let arena = Bump::new();
-            let encoded = self.apply_at(&arena, &records, written.offset)?;
+            let encoded = self.apply(&Bump::new(), written.offset, Some(range.to))?;
             if encoded != written.payload {
                 return Err(ApplierError::Diverged { offset: written.offset });
             }
             self.directory.cursor.events = written.next;
-            self.commit(&records)?;
+            self.commit()?;
         }
         Ok(())
     }
 
-    fn read_batch(&mut self) -> Result<Vec<Record>, ApplierError> {
-        let (mut records, mut bytes, mut events) = (Vec::new(), 0, 0);
-        while bytes < BATCH_BYTES_MAX && events < BATCH_EVENTS_MAX {
+    fn read_ahead(&mut self) -> Result<(), ApplierError> {
+        let mut bytes: usize = self.ahead.iter().map(|record| record.payload.len()).sum();
+        while bytes < AHEAD_BYTES_MAX {
             let Some(record) = self.reader.next()? else { break };
             bytes += record.payload.len();
-            // About: counting exactly would mean decoding twice.
-            events += record.payload.len() / 512 + 1;
-            records.push(record);
+            self.ahead.push_back(record);
         }
-        Ok(records)
+        Ok(())
     }
 
-    fn apply(&mut self, arena: &Bump, records: &[Record]) -> Result<Vec<u8>, ApplierError> {
-        let offset = self.events.end();
-        self.apply_at(arena, records, offset)
-    }
-
-    fn apply_at(
+    /// Applies what is ahead, from the cursor until the batch is full or `until`, and moves the
+    /// cursor; returns the encoded batch, for the event log at `offset`.
+    fn apply(
         &mut self,
         arena: &Bump,
-        records: &[Record],
         offset: u64,
+        until: Option<Place>,
     ) -> Result<Vec<u8>, ApplierError> {
+        let from = self.directory.cursor.intake;
+        let (mut to, mut received_at, mut finished) = (from, None, 0);
         let mut gathering = Gathering::new(arena, offset);
-        for record in records {
+        let ahead = std::mem::take(&mut self.ahead);
+        for record in &ahead {
+            let full = gathering.items.len() >= BATCH_ITEMS_MAX || gathering.is_full();
+            let start = Place { offset: record.offset, index: 0 };
+            if until.map_or(full, |until| start >= until) {
+                break;
+            }
             let batch = IntakeBatch::decode(&record.payload).map_err(|source| {
                 ApplierError::Record { log: "intake", offset: record.offset, source }
             })?;
-            gathering.apply(&mut self.directory, &batch)?;
+            received_at.get_or_insert(batch.received_at);
+            let first = if record.offset == from.offset { from.index as usize } else { 0 };
+            let last = until.filter(|until| until.offset == record.offset);
+            let last = last.map(|until| until.index as usize);
+            let last = last.or(until.map(|_| usize::MAX));
+            match gathering.apply(&mut self.directory, &batch, first, last)? {
+                None => {
+                    to = Place { offset: record.next, index: 0 };
+                    finished += 1;
+                }
+                Some(left) => {
+                    let index = u32::try_from(left).unwrap_or(u32::MAX);
+                    to = Place { offset: record.offset, index };
+                    break;
+                }
+            }
         }
+        self.directory.cursor.intake = to;
         let events = gathering.items.iter().filter(|item| matches!(item, Applied::Event(_)));
         let events = events.count() as u64;
         self.directory.cursor.applied += events;
@@ -210,62 +240,70 @@ impl Applier {
         metrics::counter!(names::APPLIED, "kind" => "change")
             .increment(gathering.items.len() as u64 - events);
         metrics::counter!(names::DUPLICATES).increment(gathering.duplicates);
-        let intake = IntakeRange {
-            from: records.first().map_or(self.directory.cursor.intake, |record| record.offset),
-            to: records.last().map_or(self.directory.cursor.intake, |record| record.next),
-        };
-        Ok(AppliedBatch { intake, items: gathering.items }.encode())
+        if gathering.oversized > 0 {
+            metrics::counter!(names::UPDATES_OVERSIZED).increment(gathering.oversized);
+            tracing::warn!(updates = gathering.oversized, "property updates dropped: too large");
+        }
+        let intake = IntakeRange { from, to };
+        let received_at = received_at.unwrap_or_default();
+        let encoded = AppliedBatch { intake, received_at, items: gathering.items }.encode();
+        self.ahead = ahead;
+        drop(self.ahead.drain(..finished));
+        Ok(encoded)
     }
 
     /// Appends to the event log; a full disk is waited out, because nothing may be dropped.
-    async fn append(&mut self, encoded: Vec<u8>) -> Result<(), ApplierError> {
+    /// Returns whether it was appended, which it is not when `stop` comes while waiting.
+    async fn append(
+        &mut self,
+        encoded: Vec<u8>,
+        stop: &CancellationToken,
+    ) -> Result<bool, ApplierError> {
         loop {
             match self.events.append(encoded.clone()).await {
                 Ok(_) => break,
                 Err(error @ (LogError::Full { .. } | LogError::Busy { .. })) => {
                     tracing::warn!(%error, retry_in = ?FULL_RETRY, "applying postponed");
-                    self.clock.sleep(FULL_RETRY).await;
+                    tokio::select! {
+                        () = self.clock.sleep(FULL_RETRY) => {}
+                        () = stop.cancelled() => return Ok(false),
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         self.directory.cursor.events = self.events.end();
-        Ok(())
+        Ok(true)
     }
 
-    fn finish(&mut self, records: &[Record]) -> Result<(), ApplierError> {
-        self.commit(records)?;
-        let lag = self.intake.end().saturating_sub(self.directory.cursor.intake);
+    fn report(&self) {
+        let cursor = &self.directory.cursor;
+        let lag = self.intake.end().saturating_sub(cursor.intake.offset);
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 bytes suffice")]
         metrics::gauge!(names::LAG_BYTES).set(lag as f64);
         self.progress.send_modify(|progress| {
-            progress.intake = self.directory.cursor.intake;
-            progress.applied = self.directory.cursor.applied;
-            progress.duplicates = self.directory.cursor.duplicates;
+            progress.intake = cursor.intake.offset;
+            progress.applied = cursor.applied;
+            progress.duplicates = cursor.duplicates;
         });
-        Ok(())
     }
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), ApplierError> {
-        if let Some(last) = records.last() {
-            self.directory.cursor.intake = last.next;
-        }
+    fn commit(&mut self) -> Result<(), ApplierError> {
         Ok(self.directory.commit()?)
     }
 
     fn persist_if_due(&mut self) -> Result<(), ApplierError> {
         let due = self.clock.monotonic() >= self.persisted_at + PERSIST_EVERY;
-        let behind = self.progress.borrow().intake_persisted < self.directory.cursor.intake;
+        let behind = self.progress.borrow().intake_persisted < self.directory.cursor.intake.offset;
         if due && behind { self.persist() } else { Ok(()) }
     }
 
     fn persist(&mut self) -> Result<(), ApplierError> {
-        let now: Timestamp = self.clock.now();
-        let cursor = self.directory.persist(now)?;
+        let cursor = self.directory.persist(self.clock.now())?;
         self.persisted_at = self.clock.monotonic();
         self.progress.send_modify(|progress| {
-            progress.intake = cursor.intake;
-            progress.intake_persisted = cursor.intake;
+            progress.intake = cursor.intake.offset;
+            progress.intake_persisted = cursor.intake.offset;
             progress.applied = cursor.applied;
             progress.duplicates = cursor.duplicates;
         });

@@ -12,5 +12,7 @@ pub const ANSWER_SECONDS: &str = "isthmus_ingest_answer_seconds";
 pub const APPLIED: &str = "isthmus_applier_items_total";
 /// Events dropped because they were seen before.
 pub const DUPLICATES: &str = "isthmus_applier_duplicates_total";
+/// Property updates dropped because the properties would have become too large.
+pub const UPDATES_OVERSIZED: &str = "isthmus_applier_updates_oversized_total";
 /// Bytes of the intake log that wait to be applied.
 pub const LAG_BYTES: &str = "isthmus_applier_lag_bytes";

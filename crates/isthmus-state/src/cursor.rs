@@ -2,6 +2,7 @@
 
 use crate::{State, StateError, WriteBatch};
 use fjall::Keyspace;
+use isthmus_core::Place;
 use serde::{Deserialize, Serialize};
 
 const VERSION: u8 = 1;
@@ -10,8 +11,8 @@ const APPLIER: &[u8] = b"applier";
 /// How far the applier came; committed in the same batch as what it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ApplierCursor {
-    /// Offset of the next record of the intake log to apply.
-    pub intake: u64,
+    /// The next event of the intake log to apply.
+    pub intake: Place,
     /// Offset in the event log after the last batch that this state includes.
     pub events: u64,
     /// The Amplitude id that the next new person gets.
@@ -20,6 +21,9 @@ pub struct ApplierCursor {
     pub applied: u64,
     /// Events dropped as duplicates since the beginning.
     pub duplicates: u64,
+    /// For how long a sighting counted when this was written, in milliseconds: what is applied
+    /// again after a crash is applied by the same rule.
+    pub dedup_window_millis: u64,
 }
 
 /// The keyspace `meta`, open.

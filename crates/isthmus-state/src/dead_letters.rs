@@ -97,14 +97,16 @@ impl DeadLetters {
         after: Option<(Place, u16)>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StateError> {
-        self.beyond(stream, after)
-            .take(limit)
-            .map(|guard| {
-                let (key, value) = guard.into_inner()?;
-                let (place, part) = object(&key)?;
-                read(stream, place, part, &value)
-            })
-            .collect()
+        self.beyond(stream, after).take(limit).map(|guard| letter(stream, guard)).collect()
+    }
+
+    /// The last `limit` dead letters of `stream`, in log order.
+    pub fn newest(&self, stream: &str, limit: usize) -> Result<Vec<DeadLetter>, StateError> {
+        let last = self.beyond(stream, None).rev().take(limit);
+        let mut letters: Vec<_> =
+            last.map(|guard| letter(stream, guard)).collect::<Result<_, _>>()?;
+        letters.reverse();
+        Ok(letters)
     }
 
     /// How many dead letters `stream` has; stops counting at `limit`.
@@ -112,7 +114,11 @@ impl DeadLetters {
         self.beyond(stream, None).take(limit).count()
     }
 
-    fn beyond(&self, stream: &str, after: Option<(Place, u16)>) -> impl Iterator<Item = Guard> {
+    fn beyond(
+        &self,
+        stream: &str,
+        after: Option<(Place, u16)>,
+    ) -> impl DoubleEndedIterator<Item = Guard> {
         use std::ops::Bound::{Excluded, Included};
         let from = match after {
             Some((place, part)) => Excluded(key(stream, place, part)),
@@ -123,6 +129,12 @@ impl DeadLetters {
         last.extend([u8::MAX; OBJECT_BYTES + 1]);
         self.letters.range::<Vec<u8>, _>((from, Included(last)))
     }
+}
+
+fn letter(stream: &str, guard: Guard) -> Result<DeadLetter, StateError> {
+    let (key, value) = guard.into_inner()?;
+    let (place, part) = object(&key)?;
+    read(stream, place, part, &value)
 }
 
 /// Offset, index and part, at the end of every key.
@@ -204,6 +216,9 @@ mod tests {
         let letters = DeadLetters::open(&state).unwrap();
         assert_eq!(letters.list("shop", None, 10).unwrap(), [early.clone(), late.clone()]);
         assert_eq!(letters.list("shop", None, 1).unwrap(), std::slice::from_ref(&early));
+        let all = letters.list("shop", None, 100).unwrap();
+        assert_eq!(letters.newest("shop", 1).unwrap().as_slice(), &all[all.len() - 1..]);
+        assert_eq!(letters.newest("shop", 100).unwrap(), all);
         let after = Some((early.place, early.part));
         assert_eq!(letters.list("shop", after, 10).unwrap(), std::slice::from_ref(&late));
         assert_eq!(letters.get("shop", late.place, late.part).unwrap(), Some(late));

@@ -63,6 +63,11 @@ impl Seen {
         Ok(None)
     }
 
+    /// Sightings older than `window` do not count from now on.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window = window;
+    }
+
     /// Whether a first sighting at `first` lies within the window that ends `now`.
     pub fn counts(&self, first: Timestamp, now: Timestamp) -> bool {
         now.since(first) < self.window

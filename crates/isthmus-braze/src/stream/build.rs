@@ -5,7 +5,7 @@ use crate::identifier::{Identifiers, Target};
 use crate::names::Names;
 use crate::track::attributes::{AttributesMapping, Source};
 use crate::track::creation_member;
-use crate::track::event::{EventMapping, EventProperty, EventRule, Filtered, Identify};
+use crate::track::event::{EventMapping, EventProperty, EventRule, Filtered, Identify, Subject};
 use crate::track::origin::{Origin, Origins};
 use crate::value::{CHARACTERS_MAX, Nested};
 use crate::warnings::Tally;
@@ -187,8 +187,7 @@ impl Building {
             }
             self.check_name(&name_path, "event name", name);
             let filters = self.filters(&path, &event.filters, &mut origins);
-            let for_filters =
-                filters.iter().any(|filtered| filtered.origin.needs_user_properties());
+            let for_filters = filters.iter().any(Filtered::needs_user_properties);
             let wants =
                 if for_all || for_filters { Wants::ItemAndUserProperties } else { Wants::Item };
             if types.find(&event.name).is_none() {
@@ -274,24 +273,15 @@ impl Building {
 
     /// Conditions by property: several on one property can mean more than each alone.
     fn filters(&mut self, path: &str, filters: &[Filter], origins: &mut Origins) -> Vec<Filtered> {
-        let mut grouped: Vec<(Origin, Vec<Condition>)> = Vec::new();
+        let mut by_subject: Vec<(Subject, Vec<Condition>)> = Vec::new();
         for (at, filter) in filters.iter().enumerate() {
             let path = format!("{path}.filters[{at}]");
             let name = &filter.property.name;
-            let origin = match filter.property.scope {
-                Scope::Event => origins.event(name),
-                Scope::User => origins.user(name),
-                Scope::Builtin => origins.builtin(name),
-                Scope::Group => {
-                    self.problems.push(
-                        Problem::new(
-                            format!("{path}.property"),
-                            format!("`{name}` is a group property, which streams cannot filter on"),
-                        )
-                        .hint("filter on event, user or built-in properties"),
-                    );
-                    continue;
-                }
+            let subject = match filter.property.scope {
+                Scope::Event => Subject::Value(origins.event(name)),
+                Scope::User => Subject::Value(origins.user(name)),
+                Scope::Builtin => Subject::Value(origins.builtin(name)),
+                Scope::Group => Subject::InGroups(name.clone()),
             };
             let operator = match filter.op.parse::<Operator>() {
                 Ok(operator) => operator,
@@ -301,19 +291,19 @@ impl Building {
                 }
             };
             match Condition::new(operator, filter.values.clone()) {
-                Ok(condition) => match grouped.iter_mut().find(|(known, _)| *known == origin) {
+                Ok(condition) => match by_subject.iter_mut().find(|(known, _)| *known == subject) {
                     Some((_, conditions)) => conditions.push(condition),
-                    None => grouped.push((origin, vec![condition])),
+                    None => by_subject.push((subject, vec![condition])),
                 },
                 Err(error) => {
                     self.problems.push(Problem::new(format!("{path}.values"), error.to_string()));
                 }
             }
         }
-        grouped
+        by_subject
             .into_iter()
-            .map(|(origin, conditions)| Filtered {
-                origin,
+            .map(|(subject, conditions)| Filtered {
+                subject,
                 conditions: Conditions::new(conditions),
             })
             .collect()

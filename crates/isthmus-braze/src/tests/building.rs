@@ -43,7 +43,7 @@ fn every_problem_of_a_stream_is_listed() {
             name: "_all".to_owned(),
             filters: vec![
                 filter(Scope::Event, "total", "bigger", &["1"]),
-                filter(Scope::Group, "org", "is", &["acme"]),
+                filter(Scope::Group, "tier", "glob match", &["[a"]),
                 filter(Scope::Event, "total", "greater", &[]),
             ],
             as_name: Some("x".repeat(256)),
@@ -63,7 +63,7 @@ fn every_problem_of_a_stream_is_listed() {
     send_events.events[1].name: `_all` is a reserved name and cannot be streamed (select the event types one by one; user properties go by `send_users`)
     send_events.events[1].as: the event name has 256 characters; Braze takes 255 (send it under a shorter name with `as`)
     send_events.events[1].filters[0].op: unknown operator `bigger`, expected one of `is`, `is not`, `contains`, `does not contain`, `starts with`, `does not start with`, `less`, `less or equal`, `greater`, `greater or equal`, `set is`, `set is not`, `set contains`, `set does not contain`, `glob match` or `glob does not match`
-    send_events.events[1].filters[1].property: `org` is a group property, which streams cannot filter on (filter on event, user or built-in properties)
+    send_events.events[1].filters[1].values: `[a` is not a glob: `[` is never closed
     send_events.events[1].filters[2].values: operator `greater` needs a value
     send_events.events[2].name: `Order Completed` is selected twice (one selection per event type; several filters must all hold)
     send_users.user_properties[1].name: `plan` is selected twice (a property is sent under one name)

@@ -119,6 +119,88 @@ fn all_filters_must_hold() {
 }
 
 #[test]
+fn group_filters_hold_if_they_hold_in_one_group() {
+    const NO_GROUP: Option<&str> = None;
+    const UNKNOWN: Option<&str> = Some(r#"{"org":{"acme":{"city":"Kyoto"}}}"#);
+    const GOLD: Option<&str> = Some(r#"{"org":{"acme":{"tier":"gold","seats":3}}}"#);
+    const TWO_NAMES: Option<&str> =
+        Some(r#"{"org":{"acme":{"tier":"gold","seats":3},"initech":{"tier":"free","seats":50}}}"#);
+    const TWO_TYPES: Option<&str> = Some(
+        r#"{"org":{"acme":{"city":"Kyoto"}},"team":{"core":{"tier":null,"x":{"tier":"gold"}},"web":{"tier":["free","trial"]}}}"#,
+    );
+    for (group_properties, name, op, values, holds) in [
+        (GOLD, "tier", "is", &["gold"][..], true),
+        (GOLD, "tier", "is", &["free"], false),
+        (GOLD, "tier", "is not", &["gold"], false),
+        (GOLD, "seats", "less", &["10"], true),
+        // Neither a group's type nor its name is a property.
+        (GOLD, "org", "is", &["(none)"], true),
+        (GOLD, "acme", "is", &["(none)"], true),
+        (TWO_NAMES, "tier", "is", &["free"], true),
+        (TWO_NAMES, "tier", "is", &["trial"], false),
+        (TWO_NAMES, "tier", "is not", &["gold"], true),
+        (TWO_NAMES, "tier", "is not", &["gold", "free"], false),
+        (TWO_NAMES, "seats", "greater", &["40"], true),
+        (TWO_TYPES, "tier", "is", &["trial"], true),
+        (TWO_TYPES, "tier", "is", &["gold"], false),
+        // Missing only where no group has it.
+        (TWO_TYPES, "tier", "is", &["(none)"], false),
+        (UNKNOWN, "tier", "is", &["(none)"], true),
+        (UNKNOWN, "tier", "is not", &["gold"], true),
+        (NO_GROUP, "tier", "is", &["(none)"], true),
+        (NO_GROUP, "tier", "is not", &["gold"], true),
+        (NO_GROUP, "tier", "is", &["gold"], false),
+    ] {
+        let stream = stream_with(|stream| {
+            events_of(stream).events[0].filters = vec![filter(Scope::Group, name, op, values)];
+        });
+        let event = AppliedEvent { group_properties, ..event() };
+        let told = told_event(&stream, &event, PROFILE);
+        assert_eq!(!told.is_empty(), holds, "{group_properties:?} {name} {op} {values:?}: {told}");
+    }
+}
+
+#[test]
+fn conditions_on_one_group_property_must_hold_in_the_same_group() {
+    let between = stream_with(|stream| {
+        events_of(stream).events[0].filters = vec![
+            filter(Scope::Group, "seats", "greater", &["10"]),
+            filter(Scope::Event, "total", "greater", &["50"]),
+            filter(Scope::Group, "seats", "less", &["20"]),
+        ];
+    });
+    let neither = stream_with(|stream| {
+        events_of(stream).events[0].filters = vec![
+            filter(Scope::Group, "seats", "is not", &["5"]),
+            filter(Scope::Group, "seats", "is not", &["50"]),
+        ];
+    });
+    for (org, team, is_between, is_neither) in [
+        ("5", "50", false, false),
+        ("15", "50", true, true),
+        ("[5,50]", "null", true, false),
+        ("5", "15", true, true),
+    ] {
+        let stamped = format!(
+            r#"{{"org":{{"acme":{{"seats":{org}}}}},"team":{{"web":{{"seats":{team}}}}}}}"#
+        );
+        let event = AppliedEvent { group_properties: Some(&stamped), ..event() };
+        assert_eq!(!told_event(&between, &event, PROFILE).is_empty(), is_between, "{stamped}");
+        assert_eq!(!told_event(&neither, &event, PROFILE).is_empty(), is_neither, "{stamped}");
+    }
+}
+
+#[test]
+fn group_filters_do_not_ask_for_user_properties() {
+    let stream = build(&stream_with(|stream| {
+        let events = events_of(stream);
+        events.user_properties.clear();
+        events.events[0].filters = vec![filter(Scope::Group, "tier", "is", &["gold"])];
+    }));
+    assert_eq!(stream.wants(&Applied::Event(event())), Wants::Item);
+}
+
+#[test]
 fn identifiers_come_from_the_configured_source() {
     let by =
         |from: PropertyRef, to| stream_with(|stream| stream.identify_by = IdentifyBy { from, to });
@@ -261,6 +343,22 @@ fn at_first_sight_everything_selected_is_new() {
     let anonymous = UserChange { user_id: None, ..first.clone() };
     assert_snapshot!(told_change(&stream(), &anonymous, PROFILE), @"discarded: no identifier");
     assert_snapshot!(told_change(&stream(), &anonymous, "{}"), @"");
+}
+
+#[test]
+fn everything_selected_is_new_on_another_device_where_devices_identify() {
+    let by_device = stream_with(|stream| stream.identify_by.from = builtin("device_id"));
+    let seats = vec![changed("seats", None, Some("4"))];
+    let known = change(seats);
+    let another_device = UserChange { first_seen_on_device: true, ..known.clone() };
+    let another_user = UserChange { first_seen: true, ..known.clone() };
+    assert_snapshot!(told_change(&by_device, &known, PROFILE), @r#"{"external_id":"d-77","seats":4}"#);
+    assert_snapshot!(told_change(&by_device, &another_device, PROFILE), @r#"{"external_id":"d-77","plan":"pro","seats":4}"#);
+    assert_snapshot!(told_change(&by_device, &another_user, PROFILE), @r#"{"external_id":"d-77","plan":"pro","seats":4}"#);
+    assert_snapshot!(told_change(&stream(), &another_device, PROFILE), @r#"{"external_id":"u-1009","seats":4}"#);
+    let unchanged = UserChange { changes: Vec::new(), ..another_device };
+    assert_snapshot!(told_change(&by_device, &unchanged, PROFILE), @r#"{"external_id":"d-77","plan":"pro","seats":4}"#);
+    assert_snapshot!(told_change(&stream(), &unchanged, PROFILE), @"nothing");
 }
 
 #[test]
@@ -433,21 +531,26 @@ proptest! {
         of_event: String,
         of_user: String,
         fields: String,
+        groups: String,
         device_id: String,
     ) {
         let stream = stream_with(|stream| {
             stream.nested_values = NestedValues::Nested;
             stream.identify_by.from = user_property("plan");
             events_of(stream).events[0].filters =
-                vec![filter(Scope::Builtin, "platform", "is not", &["x"])];
+                vec![filter(Scope::Builtin, "platform", "is not", &["x"]),
+                filter(Scope::Group, "tier", "is not", &["x"])];
         });
         let event = AppliedEvent {
             event_properties: Some(&of_event),
+            group_properties: Some(&groups),
             fields: Some(&fields),
             device_id: &device_id,
             ..event()
         };
         told_event(&stream, &event, &of_user);
+        let groups = format!("{{\"org\":{{\"acme\":{{\"tier\":{groups}}}}}}}");
+        let event = AppliedEvent { group_properties: Some(&groups), ..event };
         told_event(&stream, &event, &format!("{{\"plan\":{of_user}}}"));
     }
 }

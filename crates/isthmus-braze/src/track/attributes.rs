@@ -7,8 +7,9 @@
 //! - Sent when a selected property really changed, and then only what changed, because Braze bills
 //!   each attribute written. The stream may ask for all selected ones instead.
 //! - On the first sight of the identifier, all selected properties that have a value are sent:
-//!   none of them can have been sent under it before. With nothing selected, an object that holds
-//!   only the identifier creates the user.
+//!   none of them can have been sent under it before. That is the first sight of the user, of the
+//!   device too where devices identify, or the change that gives the identifying property its
+//!   value. With nothing selected, an object that holds only the identifier creates the user.
 //! - A property that lost its value is sent as `null`, which removes it, unless the stream ignores
 //!   that.
 //! - An attribute called like one of Braze's standard profile fields (`email`, `first_name`,
@@ -147,11 +148,14 @@ impl AttributesMapping {
         finished(lane, ATTRIBUTES, MESSAGE_NAME, payload)
     }
 
-    /// Whether nothing can have been sent under this identifier before: the engine saw its user
-    /// for the first time, or the property that identifies it just got its value.
+    /// Whether nothing of this user can have been sent under this identifier before: the engine
+    /// saw the user for the first time, or on this device for the first time where the device
+    /// identifies, or the property that identifies just got its value.
     fn is_first_sight(&self, change: &UserChange<'_>) -> bool {
         match &self.source {
-            Source::UserId | Source::DeviceId => change.first_seen,
+            Source::UserId => change.first_seen,
+            // A known user's second device is a profile of its own.
+            Source::DeviceId => change.first_seen || change.first_seen_on_device,
             Source::Property(name) => change
                 .changes
                 .iter()

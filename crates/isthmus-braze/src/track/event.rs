@@ -40,8 +40,21 @@ pub(crate) struct EventRule {
 /// Conditions on one property.
 #[derive(Debug)]
 pub(crate) struct Filtered {
-    pub(crate) origin: Origin,
+    pub(crate) subject: Subject,
     pub(crate) conditions: Conditions,
+}
+
+/// What conditions are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The one value found there, or that it is missing.
+    Value(Origin),
+    /// The property of this name in the event's groups, whatever their types.
+    ///
+    /// An event can have several groups. We decided: the conditions hold if one group's value
+    /// satisfies them all; groups without the property are passed over, and only where no group has
+    /// it is it missing.
+    InGroups(String),
 }
 
 impl EventRule {
@@ -58,10 +71,29 @@ impl EventRule {
     }
 
     fn holds(&self, values: &Values<'_, '_>) -> bool {
-        self.filters.iter().all(|Filtered { origin, conditions }| {
-            let value = values.get(*origin).map(Value::to_raw);
-            conditions.hold(value.as_deref())
-        })
+        self.filters.iter().all(|filtered| filtered.holds(values))
+    }
+}
+
+impl Filtered {
+    pub(crate) fn needs_user_properties(&self) -> bool {
+        matches!(self.subject, Subject::Value(origin) if origin.needs_user_properties())
+    }
+
+    fn holds(&self, values: &Values<'_, '_>) -> bool {
+        match &self.subject {
+            Subject::Value(origin) => {
+                let value = values.get(*origin).map(Value::to_raw);
+                self.conditions.hold(value.as_deref())
+            }
+            Subject::InGroups(name) => {
+                let mut found = values.in_groups(name).peekable();
+                if found.peek().is_none() {
+                    return self.conditions.hold(None);
+                }
+                found.any(|value| self.conditions.hold(Some(value)))
+            }
+        }
     }
 }
 

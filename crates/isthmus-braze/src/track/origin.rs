@@ -5,6 +5,7 @@
 //! | `event` | the event's properties |
 //! | `user` | the user properties at that moment; where there is none of that name and Amplitude shows the name as a built-in user property (`platform`, `country`, ...), the event's own field |
 //! | `builtin` | the event's own fields: `user_id`, `device_id`, `session_id`, `event_id`, `insert_id`, `event_type`, and every field sent beside them (`platform`, `price`, ...) |
+//! | `group`, in filters only | the properties of every group of the event, at that moment |
 //!
 //! A null is no value. Of a repeated key the last one counts, as JSON parsers do it.
 
@@ -189,6 +190,15 @@ impl<'a> Values<'a, '_> {
             Origin::User { slot, or } => slot_of(self.user, slot).or_else(|| self.builtin(or?)),
             Origin::Builtin(builtin) => self.builtin(builtin),
         }
+    }
+
+    /// What the property called `name` is in each of the event's groups that has it, as raw JSON.
+    pub(crate) fn in_groups(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let types = json::members(self.head.group_properties.unwrap_or_default());
+        types
+            .flat_map(|(_, groups)| json::members(groups))
+            .filter_map(move |(_, properties)| json::member(properties, name))
+            .filter(|value| *value != "null")
     }
 
     fn builtin(&self, builtin: Builtin) -> Option<Value<'a>> {

@@ -118,7 +118,7 @@ shape! {
 }
 
 shape! {
-    /// A property of an event, of its user or of its group.
+    /// A property of an event, of its user or of its groups.
     #[derive(Eq, Hash)]
     pub struct PropertyRef {
         /// What the property belongs to.
@@ -137,7 +137,9 @@ words! {
         Event = "event",
         /// The user's properties.
         User = "user",
-        /// The properties of the user's group.
+        /// The properties of the event's groups, whatever their types: all conditions on one
+        /// property hold if they do for one group's value, and where no group has the property it
+        /// is missing.
         Group = "group",
     }
 }

@@ -11,15 +11,18 @@ const VERSION: u8 = 1;
 pub struct AppliedBatch<'a> {
     /// The part of the intake log that this batch covers.
     pub intake: IntakeRange,
+    /// When the first request covered arrived, in milliseconds since the Unix epoch.
+    pub received_at: i64,
     #[serde(borrow)]
     pub items: Vec<Applied<'a>>,
 }
 
-/// Offsets in the intake log: from the first record covered to the first one not covered.
+/// Places in the intake log: from the first event covered to the first one not covered. A large
+/// request can be covered by several batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntakeRange {
-    pub from: u64,
-    pub to: u64,
+    pub from: Place,
+    pub to: Place,
 }
 
 /// One thing that happened, in the order it was applied.
@@ -63,6 +66,9 @@ pub struct AppliedEvent<'a> {
     pub event_properties: Option<&'a str>,
     /// Raw JSON object: group type to name or list of names.
     pub groups: Option<&'a str>,
+    /// Properties of those groups at this moment, where they have any. Raw JSON object: group type
+    /// to group name to property to value.
+    pub group_properties: Option<&'a str>,
     /// Raw JSON object of all other fields as they were sent.
     pub fields: Option<&'a str>,
     #[serde(borrow)]
@@ -100,6 +106,8 @@ pub struct UserChange<'a> {
     pub insert_id: Option<&'a str>,
     /// Whether this is the first sight of this user id, or of this device id when there is none.
     pub first_seen: bool,
+    /// Whether the device id leads to this person only since now.
+    pub first_seen_on_device: bool,
     #[serde(borrow)]
     pub changes: Vec<PropertyChange<'a>>,
     /// All properties after the change.
@@ -192,7 +200,8 @@ mod tests {
         fn decode_inverts_encode(name: String, raw: String, offset: u64, index: u32, time: i64) {
             let place = Place { offset, index };
             let batch = AppliedBatch {
-                intake: IntakeRange { from: 0, to: offset },
+                intake: IntakeRange { from: Place::default(), to: place },
+                received_at: time,
                 items: vec![
                     Applied::UserChange(UserChange {
                         project: "shop",
@@ -204,6 +213,7 @@ mod tests {
                         received_at: time,
                         insert_id: None,
                         first_seen: true,
+                        first_seen_on_device: false,
                         changes: vec![PropertyChange { name: &name, from: None, to: Some(&raw) }],
                         user_properties: UserProperties::Inline(&raw),
                     }),
@@ -222,6 +232,7 @@ mod tests {
                         insert_id: Some(&name),
                         event_properties: Some(&raw),
                         groups: None,
+                        group_properties: Some(&raw),
                         fields: None,
                         user_properties: UserProperties::At(place),
                     }),

@@ -12,10 +12,20 @@ use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::people::IdKind;
 use isthmus_state::seen::EventKey;
+use std::cell::Cell;
 
 /// A snapshot of user properties further back in the event log than this is written anew, so that
 /// a reader finds it in memory and the log can be trimmed behind its readers.
 pub const SNAPSHOT_REACH_BYTES: u64 = 64 << 20;
+
+/// A batch of applied items ends with the event that brings it here: one small request can cause
+/// far more output than it is long, when it changes large profiles.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+
+/// Properties of one user or one group, as JSON: an update that would lead beyond is dropped and
+/// counted, because every change writes them whole. Amplitude's own limit is not documented; its
+/// 1,024 characters a value leave room for hundreds of properties here.
+const PROPERTIES_BYTES_MAX: usize = 256 << 10;
 
 /// Clocks that differ by less are left alone (`amplitude-ingest.md` 10.2).
 const SKEW_TOLERATED_MILLIS: u64 = 60_000;
@@ -28,6 +38,10 @@ pub(super) struct Gathering<'a> {
     offset: u64,
     pub(super) items: Vec<Applied<'a>>,
     pub(super) duplicates: u64,
+    /// Updates dropped because the properties would have become too large.
+    pub(super) oversized: u64,
+    /// Bytes of text among the items, about.
+    bytes: Cell<usize>,
 }
 
 /// The ids of an event after derivation, and its times.
@@ -42,21 +56,58 @@ struct Subject<'a> {
     received_at: i64,
 }
 
+/// What an event shows for the first time.
+#[derive(Debug, Clone, Copy)]
+struct FirstSight {
+    /// The user id, or the device id when there is no user id.
+    of_person: bool,
+    /// The device id, for this person.
+    on_device: bool,
+}
+
+impl FirstSight {
+    const NONE: Self = Self { of_person: false, on_device: false };
+
+    fn is_any(self) -> bool {
+        self.of_person || self.on_device
+    }
+}
+
 impl<'a> Gathering<'a> {
     pub(super) fn new(arena: &'a Bump, offset: u64) -> Self {
-        Self { arena, offset, items: Vec::new(), duplicates: 0 }
+        let items = Vec::new();
+        Self { arena, offset, items, duplicates: 0, oversized: 0, bytes: Cell::new(0) }
     }
 
-    /// Applies every event of `batch` in order.
+    /// Applies the events of `batch` from `first` on, in order, up to `until` or, without it, until
+    /// the items are due to be written; returns the index of the first event that is left.
     pub(super) fn apply(
         &mut self,
         directory: &mut Directory,
         batch: &IntakeBatch<'a>,
-    ) -> Result<(), StateError> {
-        for event in &batch.events {
+        first: usize,
+        until: Option<usize>,
+    ) -> Result<Option<usize>, StateError> {
+        for (index, event) in batch.events.iter().enumerate().skip(first) {
+            if until.map_or_else(|| self.is_full(), |until| index >= until) {
+                return Ok(Some(index));
+            }
             self.apply_event(directory, batch, event)?;
+            let payload = [event.event_properties, event.fields].into_iter().flatten();
+            self.bytes.update(|bytes| bytes + payload.map(str::len).sum::<usize>());
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Whether the items are due to be written.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.get() >= OUTPUT_BYTES_MAX
+    }
+
+    /// Keeps `text` as long as the items.
+    fn own(&self, text: &str) -> &'a str {
+        self.bytes.update(|bytes| bytes + text.len());
+        self.arena.alloc_str(text)
     }
 
     fn apply_event(
@@ -78,7 +129,7 @@ impl<'a> Gathering<'a> {
         if event.event_type == "$groupidentify" {
             return self.change_groups(directory, batch, event);
         }
-        let (person, first_seen) = self.identify(directory, &subject)?;
+        let (person, first) = self.identify(directory, &subject)?;
         let is_identify = event.event_type == "$identify";
         let known = directory.person(person)?;
         if known.first_event_time.is_none_or(|first| subject.event_time < first) && !is_identify {
@@ -89,7 +140,7 @@ impl<'a> Gathering<'a> {
             directory.person_mut(person)?.groups = joined;
         }
         if !event.skip_user_properties_sync {
-            self.change_properties(directory, event, &subject, person, first_seen)?;
+            self.change_properties(directory, event, &subject, person, first)?;
         }
         if is_identify {
             return Ok(());
@@ -114,6 +165,7 @@ impl<'a> Gathering<'a> {
             insert_id: event.insert_id,
             event_properties: event.event_properties,
             groups: event.groups,
+            group_properties: self.group_properties(directory, subject.project, event.groups)?,
             fields: event.fields,
             user_properties,
         }));
@@ -125,7 +177,7 @@ impl<'a> Gathering<'a> {
             (Some(device_id), _) => (device_id, false),
             (None, Some(user_id)) => {
                 let derived = isthmus_amplitude::derived_device_id(user_id);
-                (&*self.arena.alloc_str(&derived), true)
+                (self.own(&derived), true)
             }
             (None, None) => return None,
         };
@@ -168,13 +220,12 @@ impl<'a> Gathering<'a> {
         Ok(first)
     }
 
-    /// Finds or makes the person, with the links and the merge that follow; the flag says whether
-    /// this is the first sight of the user id, or of the device id when there is no user id.
+    /// Finds or makes the person, with the links and the merge that follow.
     fn identify(
         &mut self,
         directory: &mut Directory,
         subject: &Subject<'a>,
-    ) -> Result<(AmplitudeId, bool), StateError> {
+    ) -> Result<(AmplitudeId, FirstSight), StateError> {
         let user = match subject.user_id {
             None => UserSight::None,
             Some(user_id) => directory
@@ -203,8 +254,11 @@ impl<'a> Gathering<'a> {
         if let (Some(anonymous), Some(user_id)) = (resolution.merge, subject.user_id) {
             self.merge(directory, subject, anonymous, person, user_id)?;
         }
-        let first_seen = resolution.bind_user || resolution.person == Who::New;
-        Ok((person, first_seen))
+        let first = FirstSight {
+            of_person: resolution.bind_user || resolution.person == Who::New,
+            on_device: resolution.link_device && !subject.device_id_derived,
+        };
+        Ok((person, first))
     }
 
     /// Section 11.4: the anonymous person's properties fill the gaps of the known one's.
@@ -237,7 +291,7 @@ impl<'a> Gathering<'a> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.push_change(directory, subject, into, &properties, changes, None, false)
+        self.push_change(directory, subject, into, &properties, changes, None, FirstSight::NONE)
     }
 
     fn change_properties(
@@ -246,11 +300,11 @@ impl<'a> Gathering<'a> {
         event: &IntakeEvent<'a>,
         subject: &Subject<'a>,
         person: AmplitudeId,
-        first_seen: bool,
+        first: FirstSight,
     ) -> Result<(), StateError> {
         let Some(update) = event.user_properties.filter(|update| profile::could_change(update))
         else {
-            if first_seen {
+            if first.is_any() {
                 let properties = parse(&directory.person(person)?.properties);
                 let insert_id = event.insert_id;
                 self.push_change(
@@ -260,18 +314,32 @@ impl<'a> Gathering<'a> {
                     &properties,
                     Vec::new(),
                     insert_id,
-                    true,
+                    first,
                 )?;
             }
             return Ok(());
         };
+        let before = directory.person(person)?.properties.len();
         let mut properties = parse(&directory.person(person)?.properties);
-        let changes = profile::fold(&mut properties, &parse(update));
-        if changes.is_empty() && !first_seen {
+        let mut changes = profile::fold(&mut properties, &parse(update));
+        if self.is_oversized(before, &properties) {
+            properties = parse(&directory.person(person)?.properties);
+            changes.clear();
+        }
+        if changes.is_empty() && !first.is_any() {
             return Ok(());
         }
         let insert_id = event.insert_id;
-        self.push_change(directory, subject, person, &properties, changes, insert_id, first_seen)
+        self.push_change(directory, subject, person, &properties, changes, insert_id, first)
+    }
+
+    /// Whether an update from `before` bytes to `properties` goes beyond the bound; what is beyond
+    /// already may shrink.
+    fn is_oversized(&mut self, before: usize, properties: &Properties) -> bool {
+        let after = text(properties).len();
+        let oversized = after > PROPERTIES_BYTES_MAX && after > before;
+        self.oversized += u64::from(oversized);
+        oversized
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a field of the change that is pushed")]
@@ -283,7 +351,7 @@ impl<'a> Gathering<'a> {
         properties: &Properties,
         changes: Vec<profile::Change>,
         insert_id: Option<&'a str>,
-        first_seen: bool,
+        first: FirstSight,
     ) -> Result<(), StateError> {
         if !changes.is_empty() {
             let known = directory.person_mut(person)?;
@@ -301,7 +369,8 @@ impl<'a> Gathering<'a> {
             event_time: subject.event_time,
             received_at: subject.received_at,
             insert_id,
-            first_seen,
+            first_seen: first.of_person,
+            first_seen_on_device: first.on_device,
             changes,
             user_properties,
         }));
@@ -324,7 +393,7 @@ impl<'a> Gathering<'a> {
         {
             return Ok(UserProperties::At(place));
         }
-        let inline = self.arena.alloc_str(&known.properties);
+        let inline = self.own(&known.properties);
         let index = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         directory.person_mut(person)?.snapshot = Some(Place { offset: self.offset, index });
         Ok(UserProperties::Inline(inline))
@@ -345,15 +414,16 @@ impl<'a> Gathering<'a> {
                 let before = directory.group(batch.project, &group_type, &name)?;
                 let mut properties = parse(before.as_deref().unwrap_or_default());
                 let changes = profile::fold(&mut properties, &update);
-                if changes.is_empty() {
+                let before = before.map_or(0, |before| before.len());
+                if changes.is_empty() || self.is_oversized(before, &properties) {
                     continue;
                 }
                 directory.set_group(batch.project, &group_type, &name, text(&properties));
                 let changes = self.changes(changes);
                 self.items.push(Applied::GroupChange(GroupChange {
                     project: batch.project,
-                    group_type: self.arena.alloc_str(&group_type),
-                    group_name: self.arena.alloc_str(&name),
+                    group_type: self.own(&group_type),
+                    group_name: self.own(&name),
                     event_time: event.time.unwrap_or(batch.received_at),
                     received_at: batch.received_at,
                     changes,
@@ -363,14 +433,36 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
+    /// Properties of the groups of an event, where they have any.
+    fn group_properties(
+        &self,
+        directory: &Directory,
+        project: &str,
+        groups: Option<&str>,
+    ) -> Result<Option<&'a str>, StateError> {
+        let Some(groups) = groups else { return Ok(None) };
+        let mut stamped = Properties::new();
+        for (group_type, names) in parse(groups) {
+            let mut of_type = Properties::new();
+            for name in group_names(&names) {
+                if let Some(properties) = directory.group(project, &group_type, &name)? {
+                    of_type.insert(name, parse(&properties).into());
+                }
+            }
+            if !of_type.is_empty() {
+                stamped.insert(group_type, of_type.into());
+            }
+        }
+        Ok((!stamped.is_empty()).then(|| self.own(&text(&stamped))))
+    }
+
     fn changes(&self, changes: Vec<profile::Change>) -> Vec<PropertyChange<'a>> {
-        let raw = |value: Option<serde_json::Value>| {
-            value.map(|value| &*self.arena.alloc_str(&value.to_string()))
-        };
+        let raw =
+            |value: Option<serde_json::Value>| value.map(|value| self.own(&value.to_string()));
         changes
             .into_iter()
             .map(|change| PropertyChange {
-                name: self.arena.alloc_str(&change.name),
+                name: self.own(&change.name),
                 from: raw(change.from),
                 to: raw(change.to),
             })

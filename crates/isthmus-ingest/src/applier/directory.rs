@@ -37,16 +37,21 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Opens `state`; an event seen again within `window` is a duplicate.
+    /// Opens `state`; on a new one, an event seen again within `window` is a duplicate. An older
+    /// one goes on by its own window until [`Self::set_window`].
     pub(super) fn open(state: &State, window: Duration) -> Result<Self, StateError> {
         let cursors = Cursors::open(state)?;
         // Ids start above zero so that a missing one is recognisable.
         let fresh = ApplierCursor { next_amplitude_id: 1, ..ApplierCursor::default() };
+        let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let fresh = ApplierCursor { dedup_window_millis: millis, ..fresh };
+        let cursor = cursors.applier()?.unwrap_or(fresh);
+        let window = Duration::from_millis(cursor.dedup_window_millis);
         Ok(Self {
             people: People::open(state)?,
             groups: Groups::open(state)?,
             seen: Seen::open(state, window)?,
-            cursor: cursors.applier()?.unwrap_or(fresh),
+            cursor,
             cursors,
             state: state.clone(),
             ids: Recent::new(IDS_RECENT),
@@ -57,6 +62,12 @@ impl Directory {
             regrouped: BTreeMap::new(),
             key: Vec::new(),
         })
+    }
+
+    /// From now on, an event seen again within `window` is a duplicate.
+    pub(super) fn set_window(&mut self, window: Duration) {
+        self.cursor.dedup_window_millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        self.seen.set_window(window);
     }
 
     /// The person that `id` leads to, merges followed.

@@ -1,9 +1,9 @@
 //! The applier through its boundary: intake records in, event log and persons out.
 
 use super::*;
-use isthmus_core::Place;
 use isthmus_core::record::{IntakeEvent, Source, UserProperties};
 use isthmus_core::seam::ManualClock;
+use isthmus_core::{Place, Timestamp};
 use isthmus_log::{LogConfig, RealDisk};
 use isthmus_state::people::{IdKind, People};
 use std::fmt::Write;
@@ -88,7 +88,11 @@ impl Bench {
                 writeln!(story, "{} {} {properties}", event.event_type, event.user).unwrap();
             }
             Applied::UserChange(change) => {
-                let seen = if change.first_seen { " first seen" } else { "" };
+                let seen = match (change.first_seen, change.first_seen_on_device) {
+                    (true, _) => " first seen",
+                    (false, true) => " on another device",
+                    (false, false) => "",
+                };
                 write!(story, "change {}{seen}", change.user).unwrap();
                 for change in &change.changes {
                     let (from, to) = (change.from.unwrap_or("-"), change.to.unwrap_or("-"));
@@ -172,6 +176,7 @@ async fn follows_the_worked_identity_table() {
     change 3 first seen
     Viewed 3 {}
     merge 3 into 1
+    change 1 on another device
     Viewed 1 {}
     Viewed 1 {}
     ");
@@ -205,7 +210,7 @@ async fn an_event_carries_the_properties_of_its_moment() {
     insta::assert_snapshot!(bench.story(), @r#"
     change 1 first seen plan: - -> "pro" visits: - -> 1
     Viewed 1 {"plan":"pro","visits":1}
-    change 1 city: - -> "Lyon"
+    change 1 on another device city: - -> "Lyon"
     Viewed 1 {"city":"Lyon","plan":"pro","visits":1}
     change 1 city: "Lyon" -> -
     Viewed 1 {"plan":"pro","visits":1}
@@ -327,11 +332,81 @@ async fn state_lost_behind_the_event_log_is_rebuilt_and_nothing_is_written_twice
 async fn an_event_log_that_state_did_not_write_is_refused() {
     let bench = Bench::new();
     bench.accept(&[seen(Some("d1"), None)]).await;
-    let range = IntakeRange { from: 0, to: bench.intake.end() };
-    let foreign = AppliedBatch { intake: range, items: Vec::new() };
+    let to = Place { offset: bench.intake.end(), index: 0 };
+    let intake = IntakeRange { from: Place::default(), to };
+    let foreign = AppliedBatch { intake, received_at: START, items: Vec::new() };
     bench.events.append(foreign.encode()).await.unwrap();
     let (intake, events) = (bench.intake.clone(), bench.events.clone());
     let config = ApplierConfig::default();
     let opened = Applier::open(&bench.state, intake, events, bench.clock.clone(), config);
     assert!(matches!(opened.err(), Some(ApplierError::Diverged { .. })));
+}
+
+/// `$set` operations of about `bytes` each that all differ.
+fn bulky(count: usize, bytes: usize) -> Vec<String> {
+    let value = |n: usize| format!("{n:0>1000}");
+    let property = |n: usize, at: usize| format!(r#""p{at}":"{}""#, value(n + at));
+    let set = |n| (0..bytes / 1_000).map(|at| property(n, at)).collect::<Vec<_>>().join(",");
+    (0..count).map(|n| format!(r#"{{"$set":{{{}}}}}"#, set(n))).collect()
+}
+
+#[tokio::test]
+async fn a_request_that_changes_much_is_applied_in_several_batches_and_again_after_a_crash() {
+    let bench = Bench::new();
+    let updates = bulky(120, 100_000);
+    let events: Vec<_> = updates
+        .iter()
+        .map(|update| IntakeEvent {
+            event_type: "$identify",
+            user_id: Some("ana"),
+            user_properties: Some(update),
+            ..IntakeEvent::default()
+        })
+        .collect();
+    bench.accept(&events).await;
+    bench.accept(&[seen(None, Some("ana"))]).await;
+    bench.apply().await;
+    let mut reader = bench.events.reader(0).unwrap();
+    let mut sizes = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        sizes.push(record.payload.len());
+    }
+    assert!(sizes.len() > 3 && sizes.iter().all(|size| *size < 8 << 20), "{sizes:?}");
+    let (story, end) = (bench.story(), bench.events.end());
+    assert_eq!(story.lines().filter(|line| line.starts_with("change")).count(), 120);
+    let bench = bench.reopen("another-state").await;
+    bench.apply().await;
+    assert!(bench.story() == story && bench.events.end() == end);
+}
+
+#[tokio::test]
+async fn an_update_that_would_make_a_profile_huge_is_dropped_and_the_event_kept() {
+    let bench = Bench::new();
+    let huge = bulky(1, 400_000);
+    let event = IntakeEvent { user_properties: Some(&huge[0]), ..seen(Some("d1"), Some("ana")) };
+    bench.accept(&[identify("ana", r#"{"plan":"pro"}"#), event]).await;
+    bench.apply().await;
+    assert!(bench.person_of(IdKind::User, "ana").properties == r#"{"plan":"pro"}"#);
+    assert!(bench.story().contains("Viewed"));
+}
+
+#[tokio::test]
+async fn an_event_carries_the_properties_of_its_groups() {
+    let bench = Bench::new();
+    let group = IntakeEvent {
+        event_type: "$groupidentify",
+        groups: Some(r#"{"company":"acme"}"#),
+        group_properties: Some(r#"{"size":12}"#),
+        ..IntakeEvent::default()
+    };
+    let event = IntakeEvent {
+        groups: Some(r#"{"company":["acme","other"],"team":"red"}"#),
+        ..seen(Some("d1"), None)
+    };
+    bench.accept(&[group, event]).await;
+    bench.apply().await;
+    let record = bench.events.reader(0).unwrap().next().unwrap().unwrap();
+    let batch = AppliedBatch::decode(&record.payload).unwrap();
+    let Some(Applied::Event(event)) = batch.items.last() else { panic!("an event comes last") };
+    assert_eq!(event.group_properties, Some(r#"{"company":{"acme":{"size":12}}}"#));
 }
