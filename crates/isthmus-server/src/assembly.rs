@@ -33,6 +33,17 @@ pub(crate) struct AssembledStream {
     pub(crate) mapping: Arc<BrazeStream>,
 }
 
+impl Assembly {
+    /// Enables and disables streams as `switches` say, whatever their resources say.
+    pub(crate) fn switch(&mut self, switches: &BTreeMap<String, bool>) {
+        for stream in &mut self.streams {
+            if let Some(enabled) = switches.get(&stream.resource.name) {
+                stream.resource.enabled = *enabled;
+            }
+        }
+    }
+}
+
 /// Reads the configuration and makes every check that the server makes before it opens the door.
 pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<Diagnostic>> {
     isthmus_config::load_and_check(config, resources, |resources| {

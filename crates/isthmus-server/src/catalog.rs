@@ -7,12 +7,13 @@ use anyhow::Context;
 use isthmus_core::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Connections kept: the control API is the only user.
 const CONNECTIONS_MAX: u32 = 2;
 
-const SCHEMA: [&str; 2] = [
+const SCHEMA: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS resources (
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -27,6 +28,10 @@ const SCHEMA: [&str; 2] = [
         action TEXT NOT NULL,
         subject TEXT NOT NULL,
         detail TEXT NOT NULL
+    ) STRICT",
+    "CREATE TABLE IF NOT EXISTS switches (
+        stream TEXT PRIMARY KEY,
+        enabled INTEGER NOT NULL
     ) STRICT",
 ];
 
@@ -112,6 +117,14 @@ impl Catalog {
             .execute(&mut *transaction)
             .await
             .context("resource cannot be stored")?;
+            if resource.kind == "stream" {
+                // What was given anew says itself whether it is enabled.
+                sqlx::query("DELETE FROM switches WHERE stream = ?")
+                    .bind(&resource.name)
+                    .execute(&mut *transaction)
+                    .await
+                    .context("stream cannot be stored")?;
+            }
             let subject = format!("{}/{}", resource.kind, resource.name);
             audit(&mut transaction, actor, at, "put", &subject, "").await?;
         }
@@ -142,18 +155,36 @@ impl Catalog {
         Ok(removed)
     }
 
-    /// Adds a line to the audit log.
-    pub async fn record(
+    /// Notes that `stream` is enabled or not, whatever its resource says.
+    pub async fn switch(
         &self,
+        stream: &str,
+        enabled: bool,
         actor: &str,
         at: Timestamp,
-        action: &str,
-        subject: &str,
-        detail: &str,
     ) -> anyhow::Result<()> {
         let mut transaction = self.pool.begin().await.context("catalog is busy")?;
-        audit(&mut transaction, actor, at, action, subject, detail).await?;
-        transaction.commit().await.context("audit log cannot be written")
+        sqlx::query(
+            "INSERT INTO switches (stream, enabled) VALUES (?, ?)
+             ON CONFLICT (stream) DO UPDATE SET enabled = excluded.enabled",
+        )
+        .bind(stream)
+        .bind(enabled)
+        .execute(&mut *transaction)
+        .await
+        .context("switch cannot be stored")?;
+        let action = if enabled { "enable" } else { "disable" };
+        audit(&mut transaction, actor, at, action, &format!("stream/{stream}"), "").await?;
+        transaction.commit().await.context("switch cannot be stored")
+    }
+
+    /// Streams that were enabled or disabled apart from their resources.
+    pub async fn switches(&self) -> anyhow::Result<BTreeMap<String, bool>> {
+        let rows = sqlx::query("SELECT stream, enabled FROM switches")
+            .fetch_all(&self.pool)
+            .await
+            .context("switches cannot be read")?;
+        rows.iter().map(|row| Ok((row.try_get("stream")?, row.try_get("enabled")?))).collect()
     }
 
     /// The newest `limit` lines of the audit log, newest first.
@@ -220,10 +251,14 @@ mod tests {
         }
         let catalog = Catalog::open(&file).await.unwrap();
         assert_eq!(catalog.resources().await.unwrap(), [resource("a: 2")]);
+        catalog.switch("orders", true, "api", at(2)).await.unwrap();
+        assert_eq!(catalog.switches().await.unwrap(), [("orders".to_owned(), true)].into());
+        catalog.put(&[resource("a: 2")], "api", at(2)).await.unwrap();
+        assert!(catalog.switches().await.unwrap().is_empty(), "given anew");
         assert!(catalog.remove("stream", "orders", "api", at(3)).await.unwrap());
         assert!(!catalog.remove("stream", "orders", "api", at(4)).await.unwrap());
         let audit = catalog.audit(10).await.unwrap();
         let lines: Vec<_> = audit.iter().map(|entry| (entry.at, entry.action.as_str())).collect();
-        assert_eq!(lines, [(3, "remove"), (2, "put"), (1, "put")]);
+        assert_eq!(lines, [(3, "remove"), (2, "put"), (2, "enable"), (2, "put"), (1, "put")]);
     }
 }

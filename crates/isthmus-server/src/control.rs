@@ -122,18 +122,33 @@ async fn resources(State(control): State<Control>) -> Response {
 }
 
 async fn put_resources(State(control): State<Control>, body: String) -> Response {
-    reply(control.runtime.put_resources(&body).await)
+    to_the_end(async move { control.runtime.put_resources(&body).await }).await
 }
 
 async fn remove_resource(
     State(control): State<Control>,
     Path((kind, name)): Path<(String, String)>,
 ) -> Response {
-    reply(control.runtime.remove_resource(&kind, &name).await)
+    to_the_end(async move { control.runtime.remove_resource(&kind, &name).await }).await
 }
 
 async fn audit(State(control): State<Control>, Query(listing): Query<Listing>) -> Response {
     reply(control.runtime.audit(listing.limit()).await)
+}
+
+/// Answers what `change` comes to, and carries it out also when the client has gone: a change that
+/// is stored must be taken up.
+async fn to_the_end<T, F>(change: F) -> Response
+where
+    T: serde::Serialize + Send + 'static,
+    F: Future<Output = Result<T, RuntimeError>> + Send + 'static,
+{
+    #[expect(clippy::disallowed_methods, reason = "bounded by the change, which it must outlive")]
+    let task = tokio::spawn(change);
+    match task.await {
+        Ok(result) => reply(result),
+        Err(error) => reply::<()>(Err(RuntimeError::Failed(error.into()))),
+    }
 }
 
 fn reply<T: serde::Serialize>(result: Result<T, RuntimeError>) -> Response {

@@ -1,7 +1,7 @@
 //! The delivery engines, one per destination: started, replaced when resources change, stopped.
 
 use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use isthmus_config::server::DeliveryConfig;
 use isthmus_core::seam::{Backoff, Clock, Http, Random};
 use isthmus_delivery::engine::{Engine, EngineConfig, EngineError, Handle, Parts, StreamSpec};
@@ -79,6 +79,8 @@ pub(crate) struct Deliveries {
     plans: mpsc::Receiver<Plan>,
     running: BTreeMap<String, Running>,
     ended: JoinSet<(String, Result<(), EngineError>)>,
+    /// An engine that ended by itself while another one was being stopped.
+    casualty: Option<anyhow::Error>,
 }
 
 struct Running {
@@ -96,7 +98,7 @@ impl Deliveries {
         let served = Arc::new(RwLock::default());
         let handle = DeliveriesHandle { served: Arc::clone(&served), plans: sender };
         let (running, ended) = (BTreeMap::new(), JoinSet::new());
-        let mut deliveries = Self { ground, served, plans, running, ended };
+        let mut deliveries = Self { ground, served, plans, running, ended, casualty: None };
         for name in assembly.destinations.keys() {
             deliveries.start(assembly, name)?;
         }
@@ -111,6 +113,9 @@ impl Deliveries {
                 Some(Plan { assembly, done }) = self.plans.recv() => {
                     // Whoever asked may be gone.
                     drop(done.send(self.carry_out(&assembly).await));
+                    if let Some(error) = self.casualty.take() {
+                        break Err(error);
+                    }
                 }
                 Some(ended) = self.ended.join_next() => {
                     let (name, result) = ended.context("a delivery engine panicked")?;
@@ -139,8 +144,12 @@ impl Deliveries {
     async fn carry_out(&mut self, assembly: &Assembly) -> anyhow::Result<()> {
         let present: Vec<_> = self.running.keys().cloned().collect();
         for name in present {
-            if !assembly.destinations.contains_key(&name) || self.differs(assembly, &name) {
+            let is_gone = !assembly.destinations.contains_key(&name);
+            if is_gone || self.differs(assembly, &name) {
                 self.stop(&name).await?;
+            }
+            if is_gone {
+                self.served.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
             }
         }
         for name in assembly.destinations.keys() {
@@ -204,7 +213,8 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Stops the engine of `name` and waits until its journal is closed.
+    /// Stops the engine of `name` and waits until its journal is closed. Its cursors go on holding
+    /// the event log until another engine takes over.
     async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         let Some(running) = self.running.remove(name) else { return Ok(()) };
         running.stop.cancel();
@@ -212,13 +222,17 @@ impl Deliveries {
         while let Some(ended) = self.ended.join_next().await {
             let (ended, result) = ended.context("a delivery engine panicked")?;
             let result = result.with_context(|| format!("delivery to {ended} stopped"));
-            outcome = outcome.and(result);
             if ended == name {
+                outcome = result;
                 break;
             }
+            if !self.is_expected(&ended) {
+                let error = result.err().unwrap_or_else(|| anyhow!("delivery to {ended} ended"));
+                self.casualty.get_or_insert(error);
+            }
+            self.running.remove(&ended);
         }
         running.journal.close().await;
-        self.served.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         outcome
     }
 }

@@ -15,7 +15,11 @@ use isthmus_ingest::door::{Answer, Call, Door, Endpoint};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+/// Bodies in memory at once, over all connections, in KiB; beyond that requests wait, and are
+/// answered with 503 if that takes as long as a body may.
+const BODIES_KIB_MAX: usize = 512 << 10;
 /// A body that is too large is still read this far beyond the limit, because a client that is cut
 /// off while sending sees a broken connection instead of the 413, and drops its batch.
 const DRAINED_BEYOND_LIMIT: usize = 64 << 20;
@@ -27,12 +31,33 @@ const REMOTE_CONFIG: &str =
 /// What the handlers share.
 #[derive(Debug)]
 pub(crate) struct Ingest {
-    pub(crate) door: Arc<Door>,
-    pub(crate) clock: Arc<dyn Clock>,
+    door: Arc<Door>,
+    clock: Arc<dyn Clock>,
     /// How many proxies in front of us append to `X-Forwarded-For`; zero trusts none.
-    pub(crate) trusted_hops: usize,
+    trusted_hops: usize,
     /// How long a client may take to send a body.
-    pub(crate) body_timeout: Duration,
+    body_timeout: Duration,
+    room: Semaphore,
+}
+
+impl Ingest {
+    pub(crate) fn new(
+        door: Arc<Door>,
+        clock: Arc<dyn Clock>,
+        trusted_hops: usize,
+        body_timeout: Duration,
+    ) -> Self {
+        let room = Semaphore::new(BODIES_KIB_MAX);
+        Self { door, clock, trusted_hops, body_timeout, room }
+    }
+
+    /// Room for a body of which `announced` bytes are to come, at most `limit`.
+    async fn room(&self, announced: Option<u64>, limit: usize) -> Option<SemaphorePermit<'_>> {
+        let limit = limit as u64;
+        let kib = announced.unwrap_or(limit).min(limit).div_ceil(1_024);
+        let kib = usize::try_from(kib).unwrap_or(usize::MAX).min(BODIES_KIB_MAX);
+        self.room.acquire_many(u32::try_from(kib).unwrap_or(u32::MAX)).await.ok()
+    }
 }
 
 /// The routes of `ingest`.
@@ -59,6 +84,15 @@ async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> 
     }
     let (head, body) = request.into_parts();
     let limit = ingest.door.rules().of(endpoint).body_max.as_usize();
+    let announced = head.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > (limit + DRAINED_BEYOND_LIMIT) as u64) {
+        return refuse(413, "Payload too large");
+    }
+    let _room = tokio::select! {
+        room = ingest.room(announced, limit) => room,
+        () = ingest.clock.sleep(ingest.body_timeout) => return refuse(503, "Service unavailable"),
+    };
     let body = tokio::select! {
         body = read(body, limit) => body,
         () = ingest.clock.sleep(ingest.body_timeout) => return refuse(408, "Request timeout"),

@@ -4,9 +4,11 @@
 //! reading, because two of Amplitude's SDKs lose a batch whose connection closes unanswered.
 
 use axum::Router;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use isthmus_core::seam::Clock;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +19,19 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// What one listener takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Connections open at once; beyond that new ones wait in the system's queue.
     pub(crate) connections_max: usize,
     /// How long a client may take to send a request's headers. An idle connection is closed after
     /// it too.
     pub(crate) headers_timeout: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
 }
+
+/// How long to wait after a connection could not be accepted: the usual reason is that too many
+/// files are open, and trying at once would only heat the machine.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Address of the client at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -39,22 +46,32 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
+    let serve = |stream, peer, place| {
+        connection(stream, peer, router.clone(), limits.headers_timeout, stop.clone(), place)
+    };
     loop {
-        let place = places.clone().acquire_owned().await?;
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place?,
+            () = stop.cancelled() => break,
+        };
         tokio::select! {
             // Accepting is cancel safe: a connection is either taken or left in the queue.
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let (router, stop) = (router.clone(), stop.clone());
-                    let timeout = limits.headers_timeout;
-                    connections.spawn(connection(stream, peer, router, timeout, stop, place));
+                    connections.spawn(serve(stream, peer, Some(place)));
                 }
-                // One client's connection, or too many open files: the next may do better.
-                Err(error) => tracing::warn!(%error, "connection not accepted"),
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    limits.clock.sleep(ACCEPT_RETRY).await;
+                }
             },
             () = stop.cancelled() => break,
         }
         while connections.try_join_next().is_some() {}
+    }
+    // Clients whose connection the system has accepted for us may have sent a request already.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        connections.spawn(serve(stream, peer, None));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -67,7 +84,7 @@ async fn connection(
     router: Router,
     headers_timeout: Duration,
     stop: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection keeps delaying small packets");
@@ -85,6 +102,8 @@ async fn connection(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
+            // A connection that has not been read yet may hold a request: it gets one turn first.
+            let _ = connection.as_mut().now_or_never();
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Parts in the order of the data: the first started is the first stopped.
 pub struct Parts {
@@ -71,7 +71,7 @@ impl Parts {
         let stop = CancellationToken::new();
         let (sender, result) = oneshot::channel();
         self.running.push(Part { name, stop: stop.clone(), deadline, result });
-        (stop, Work { sender, ended: self.ended.clone() })
+        (stop, Work { sender, _ended: self.ended.clone().drop_guard() })
     }
 
     /// Waits until `stop`, or until a part ends by itself; then stops every part in turn.
@@ -110,12 +110,11 @@ impl Parts {
 /// Reports how a part ended; a panic drops it, which counts as an end too.
 struct Work {
     sender: oneshot::Sender<anyhow::Result<()>>,
-    ended: CancellationToken,
+    _ended: DropGuard,
 }
 
 impl Work {
     fn finish(self, result: anyhow::Result<()>) {
-        let _guard = self.ended.clone().drop_guard();
         // The receiver is gone only when the server gave up waiting for this part.
         drop(self.sender.send(result));
     }
@@ -155,5 +154,21 @@ mod tests {
         parts.start("applier", Duration::from_secs(5), |_| async { anyhow::bail!("disk is gone") });
         let error = parts.run_until(CancellationToken::new()).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "part applier failed: disk is gone");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_stops_the_server() {
+        let mut parts = Parts::new(Arc::new(SystemClock::new()));
+        parts.start("door", Duration::from_secs(5), |stop| async move {
+            stop.cancelled().await;
+            Ok(())
+        });
+        parts
+            .start_on_thread("applier", Duration::from_secs(5), |_| async {
+                panic!("a bug");
+            })
+            .unwrap();
+        let error = parts.run_until(CancellationToken::new()).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "part applier failed: applier panicked");
     }
 }

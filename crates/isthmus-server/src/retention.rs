@@ -59,8 +59,7 @@ impl Retention {
         // An item refers to user properties that were written up to this far before it.
         let free = read.saturating_sub(SNAPSHOT_REACH_BYTES);
         trim(&self.events, free, self.keep.events, self.keep.event_budget, now, |payload| {
-            let batch = AppliedBatch::decode(payload).ok()?;
-            Some(Timestamp::from_millis(batch.items.first()?.received_at()))
+            Some(Timestamp::from_millis(AppliedBatch::decode(payload).ok()?.received_at))
         })
     }
 }

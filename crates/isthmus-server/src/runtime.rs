@@ -101,22 +101,22 @@ impl Runtime {
         report
     }
 
+    /// Enables or disables a stream until it is told otherwise or given anew.
     pub(crate) async fn set_enabled(
         &self,
         stream: &str,
         enabled: bool,
     ) -> Result<(), RuntimeError> {
+        // Held so that no change of the resources comes in between.
+        let _resources = self.resources.lock().await;
         let served = self.serving(stream)?;
+        self.catalog.switch(stream, enabled, API_ORIGIN, self.clock.now()).await?;
         let changed = if enabled {
             served.handle.enable_stream(stream).await
         } else {
             served.handle.disable_stream(stream).await
         };
-        changed.map_err(|error| RuntimeError::Failed(error.into()))?;
-        let action = if enabled { "enable" } else { "disable" };
-        let subject = format!("stream/{stream}");
-        self.catalog.record(API_ORIGIN, self.clock.now(), action, &subject, "").await?;
-        Ok(())
+        changed.map_err(|error| RuntimeError::Failed(error.into()))
     }
 
     pub(crate) fn dead_letters(
@@ -126,7 +126,7 @@ impl Runtime {
     ) -> Result<DeadLettersReport, RuntimeError> {
         self.serving(stream)?;
         let failed = |error| RuntimeError::Failed(anyhow::Error::new(error));
-        let letters = self.dead_letters.list(stream, None, limit).map_err(failed)?;
+        let letters = self.dead_letters.newest(stream, limit).map_err(failed)?;
         let total = self.dead_letters.count(stream, usize::MAX);
         let dead_letters = letters
             .into_iter()
@@ -174,7 +174,7 @@ impl Runtime {
             next.retain(|other| !same(other));
             next.push(resource.clone());
         }
-        let assembly = check(&next)?;
+        let mut assembly = check(&next)?;
         let stored: Vec<_> = given
             .iter()
             .map(|resource| StoredResource {
@@ -185,8 +185,10 @@ impl Runtime {
             })
             .collect();
         self.catalog.put(&stored, API_ORIGIN, self.clock.now()).await?;
-        self.take_up(assembly).await?;
+        // What is stored is what counts from here on, also if an engine does not start.
         *resources = next;
+        assembly.switch(&self.catalog.switches().await?);
+        self.take_up(assembly).await?;
         Ok(listed(&resources))
     }
 
@@ -205,10 +207,11 @@ impl Runtime {
             return Err(owned_by_file(found));
         }
         let next: Vec<_> = resources.iter().filter(|each| !is_it(each)).cloned().collect();
-        let assembly = check(&next)?;
+        let mut assembly = check(&next)?;
         self.catalog.remove(kind, name, API_ORIGIN, self.clock.now()).await?;
-        self.take_up(assembly).await?;
         *resources = next;
+        assembly.switch(&self.catalog.switches().await?);
+        self.take_up(assembly).await?;
         Ok(listed(&resources))
     }
 
@@ -217,10 +220,9 @@ impl Runtime {
     }
 
     async fn take_up(&self, assembly: Assembly) -> anyhow::Result<()> {
-        let assembly = Arc::new(assembly);
-        self.deliveries.reconfigure(Arc::clone(&assembly)).await?;
+        // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
-        Ok(())
+        self.deliveries.reconfigure(Arc::new(assembly)).await
     }
 
     fn serving(&self, stream: &str) -> Result<Served, RuntimeError> {

@@ -72,9 +72,13 @@ impl Server {
         if let Some(listen) = options.listen {
             config.http.listen = listen;
         }
-        if let Some(problem) = config.check().into_iter().next() {
-            let hint = problem.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            bail!("{}{hint}", problem.message);
+        let problems = config.check();
+        if !problems.is_empty() {
+            let text = |problem: isthmus_config::Problem| match problem.hint {
+                Some(hint) => format!("{}\n  hint: {hint}", problem.message),
+                None => problem.message,
+            };
+            bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let random = Arc::new(SystemRandom);
@@ -84,7 +88,7 @@ impl Server {
 
         let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
         let resources = with_catalog(resources, &catalog).await?;
-        let assembly = check(&resources).map_err(|error| match error {
+        let mut assembly = check(&resources).map_err(|error| match error {
             RuntimeError::Invalid(problems) => {
                 let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
@@ -92,6 +96,8 @@ impl Server {
             RuntimeError::Failed(error) => error,
             RuntimeError::NotFound(what) | RuntimeError::Conflict(what) => anyhow::anyhow!(what),
         })?;
+
+        assembly.switch(&catalog.switches().await?);
 
         let state = State::open(&folder.join("state"))?;
         let open = |name: &str, config: isthmus_log::LogConfig| {
@@ -177,12 +183,8 @@ impl Server {
         let Self { config, folder, clock, listener, intake, events, state, .. } = self;
         let stopping = stop.child_token();
         let trusted_hops = usize::try_from(config.http.trusted_proxies).unwrap_or(usize::MAX);
-        let ingest = Ingest {
-            door: self.door,
-            clock: clock.clone(),
-            trusted_hops,
-            body_timeout: config.http.request_timeout,
-        };
+        let ingest =
+            Ingest::new(self.door, clock.clone(), trusted_hops, config.http.request_timeout);
         let control = Control { runtime: self.runtime.clone(), token: self.token.into() };
         let router = Router::new()
             .merge(health::router(stopping))
@@ -192,6 +194,7 @@ impl Server {
         let limits = listener::Limits {
             connections_max: config.http.connections_max,
             headers_timeout: config.http.request_timeout,
+            clock: clock.clone(),
         };
         let deliveries_handle = self.runtime.deliveries.clone();
         let retention = Retention {

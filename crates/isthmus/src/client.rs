@@ -24,7 +24,7 @@ pub(crate) struct Target {
     #[arg(long, env = "ISTHMUS_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Data folder of the server on this machine.
-    #[arg(long, default_value = isthmus_server::DATA_DIR, value_name = "DIR")]
+    #[arg(long, env = "ISTHMUS_DATA_DIR", default_value = isthmus_server::DATA_DIR, value_name = "DIR")]
     data_dir: PathBuf,
 }
 

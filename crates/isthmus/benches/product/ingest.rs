@@ -3,7 +3,7 @@
 use crate::histogram::Histogram;
 use crate::load::{Connection, closed_loop};
 use crate::process::{Process, folder, now, own_cpu, pause};
-use crate::{disk, load};
+use crate::{ask, disk, load};
 use anyhow::Context;
 use isthmus_core::seam::Clock;
 use isthmus_server::system::SystemClock;
@@ -110,7 +110,7 @@ async fn wait_applied(server: &Process, events: u64) -> anyhow::Result<()> {
 }
 
 async fn metric(server: &Process, name: &str) -> anyhow::Result<u64> {
-    let text = reqwest::get(format!("{}/metrics", server.url)).await?.text().await?;
+    let text = ask::get(format!("{}/metrics", server.url), None).await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
     let value: f64 = value.trim().parse().with_context(|| format!("{name} is not a number"))?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]

@@ -1,5 +1,6 @@
 //! From the event's arrival to Braze's answer: 5,000 events a second for a minute, one stream.
 
+use crate::ask;
 use crate::load::Connection;
 use crate::process::{Process, folder, now, own_cpu, pause};
 use isthmus_core::seam::Clock;
@@ -53,14 +54,9 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     let took = started.elapsed().as_secs_f64();
     let token = std::fs::read_to_string(folder.path().join("data").join("control.token"))?;
     let status = loop {
-        let streams: serde_json::Value = reqwest::Client::new()
-            .get(format!("{}/control/v1/streams", server.url))
-            .bearer_auth(token.trim())
-            .send()
-            .await?
-            .text()
-            .await
-            .map(|text| serde_json::from_str(&text))??;
+        let url = format!("{}/control/v1/streams", server.url);
+        let streams: serde_json::Value =
+            serde_json::from_str(&ask::get(url, Some(token.trim())).await?)?;
         let stream = streams["streams"][0].clone();
         if stream["pending"] == 0 && stream["accepted"].as_u64() >= Some(sent) {
             break stream;

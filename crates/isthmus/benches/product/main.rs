@@ -4,6 +4,7 @@
 //! `cargo xtask bench ingest` and `cargo xtask bench latency` run this. It takes no part in
 //! `cargo test`, where a benchmark is only started to see that it starts.
 
+mod ask;
 mod disk;
 mod histogram;
 mod ingest;
