@@ -104,8 +104,9 @@ section! {
         pub backoff_first: Duration = Duration::from_millis(200) => check::not_zero,
         /// Longest wait between attempts. There is no last attempt.
         pub backoff_cap: Duration = Duration::from_mins(1) => check::not_zero,
-        /// How long requests under way may take to end when the server stops.
-        pub stop_timeout: Duration = Duration::from_secs(10) => check::not_zero,
+        /// How long requests under way may take to end when the server stops; more than the
+        /// destinations' `limits.timeout`, or their outcome is not known.
+        pub stop_timeout: Duration = Duration::from_secs(35) => check::not_zero,
     }
 }
 

@@ -407,7 +407,7 @@ impl Dispatcher {
             next_request: self.next_request,
             next_stream: self.next_stream,
             streams: streams.chain(self.dormant.iter().cloned()).collect(),
-            in_flight: Vec::new(),
+            in_flight: self.requests.iter().map(|(id, request)| request.intent(*id)).collect(),
             totals: self.totals,
         }))
     }

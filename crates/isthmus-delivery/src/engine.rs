@@ -15,6 +15,7 @@ use crate::dead_letters::DeadLetterStore;
 use crate::dispatcher::{
     Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, Window,
 };
+use crate::health::Condition;
 use crate::journal::replay::replay;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::metrics as names;
@@ -191,22 +192,23 @@ impl Engine {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), EngineError> {
         while !stop.is_cancelled() {
             let now = Moment::of(&*self.parts.clock);
-            let more = self.read(now)?;
+            let end = self.parts.source.end();
+            let more = self.read(end, now)?;
             self.start_requests(now);
             self.write(now)?;
             self.publish(now, more);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                turn = self.turn(now, more) => turn?,
+                turn = self.turn(now, end, more) => turn?,
             }
         }
         self.wind_up().await
     }
 
-    /// Waits for whatever comes first and takes it in. Dropping it between two of those loses
-    /// nothing: what it waits for stays in `self`.
-    async fn turn(&mut self, now: Moment, more: bool) -> Result<(), EngineError> {
+    /// Waits for whatever comes first and takes it in. `end` is the end of the log that this turn
+    /// has seen. Dropping it loses nothing: what it waits for stays in `self`.
+    async fn turn(&mut self, now: Moment, end: u64, more: bool) -> Result<(), EngineError> {
         let wake_at = self.wake_at(now.monotonic);
         let wake = async {
             match wake_at {
@@ -214,7 +216,6 @@ impl Engine {
                 None => pending().await,
             }
         };
-        let read_to = self.parts.source.end();
         tokio::select! {
             biased;
             written = finished(&mut self.writing) => self.written(written)?,
@@ -225,7 +226,7 @@ impl Engine {
             // Reading goes on, after everybody else on this thread had a turn.
             () = tokio::task::yield_now(), if more => {}
             () = wake => {}
-            () = self.parts.source.wait_beyond(read_to), if !more => {}
+            () = self.parts.source.wait_beyond(end), if !more => {}
         }
         Ok(())
     }
@@ -237,9 +238,9 @@ impl Engine {
         checkpoint.into_iter().chain(self.dispatcher.next_start(now)).min()
     }
 
-    /// Reads one record, if any stream has room; returns whether there is more to read.
-    fn read(&mut self, now: Moment) -> Result<bool, EngineError> {
-        let end = self.parts.source.end();
+    /// Reads one record of a log that ends at `end`, if any stream has room; returns whether there
+    /// is more to read.
+    fn read(&mut self, end: u64, now: Moment) -> Result<bool, EngineError> {
         let Some(offset) = self.dispatcher.next_read(end) else { return Ok(false) };
         self.reading.read(offset, &mut self.dispatcher, now, &mut self.letters)?;
         self.changed = true;
@@ -381,6 +382,10 @@ impl Engine {
             self.gauges_at = now.monotonic + GAUGES_EVERY;
             self.dispatcher.gauge(&status);
         }
+        let before = self.status.borrow().condition.clone();
+        if std::mem::discriminant(&before) != std::mem::discriminant(&status.condition) {
+            announce(&self.parts.name, &status.condition);
+        }
         self.status.send_replace(Arc::new(status));
     }
 
@@ -406,6 +411,20 @@ impl Engine {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Says once that a destination is in another condition than before.
+fn announce(destination: &str, condition: &Condition) {
+    match condition {
+        Condition::Well => tracing::info!(destination, "destination answers"),
+        Condition::Struggling { failures, reason } => {
+            tracing::warn!(destination, failures, reason, "destination does not answer");
+        }
+        Condition::Paused { reason, .. } => {
+            tracing::error!(destination, reason, "destination refuses us");
+        }
+        Condition::Halted { reason } => tracing::info!(destination, reason, "destination halted"),
     }
 }
 

@@ -132,17 +132,15 @@ impl Health {
     }
 
     /// The vendor refused a request of `epoch` because of who we are or what we may.
-    ///
-    /// Returns whether that is news.
     pub(crate) fn refused(
         &mut self,
         epoch: u64,
         now: (Duration, Timestamp),
         random: u64,
         reason: &str,
-    ) -> bool {
+    ) {
         if epoch != self.epoch {
-            return false;
+            return;
         }
         let (pauses, since) = match self.state {
             State::Paused { pauses, since, .. } => (pauses.saturating_add(1), since),
@@ -151,7 +149,6 @@ impl Health {
         let retry_at = now.0 + PAUSED.wait(pauses, random);
         self.state = State::Paused { pauses, retry_at, reason: reason.to_owned(), since };
         self.epoch += 1;
-        pauses == 1
     }
 
     /// The operator stops the destination.
@@ -228,10 +225,9 @@ mod tests {
     #[test]
     fn wrong_credentials_pause_until_one_object_is_taken() {
         let mut health = Health::new(BACKOFF);
-        assert!(health.refused(0, (NOW, WALL), 0, "401 invalid key"));
-        assert!(!health.refused(0, (NOW, WALL), 0, "401 invalid key"));
+        health.refused(0, (NOW, WALL), 0, "401 invalid key");
         let later = WALL.plus(Duration::from_secs(5));
-        assert!(!health.refused(health.epoch(), (NOW, later), 0, "401 invalid key"));
+        health.refused(health.epoch(), (NOW, later), 0, "401 invalid key");
         let paused = Condition::Paused { reason: "401 invalid key".into(), since: WALL };
         assert_eq!(health.condition(), paused);
         assert_eq!(health.caution(), Caution { requests_in_flight: 1, objects_per_request: 1 });

@@ -99,10 +99,6 @@ impl Meters {
         self.body_bytes.increment(bytes);
     }
 
-    pub(crate) fn warn_paused(&self, reason: &str) {
-        tracing::error!(destination = %self.destination, reason, "destination refuses us");
-    }
-
     pub(crate) fn gauge(&self, status: &DestinationStatus) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 objects suffice")]
         for stream in &status.streams {

@@ -114,6 +114,7 @@ mod tests {
             received_at: 0,
             insert_id: None,
             first_seen: false,
+            first_seen_on_device: false,
             changes: Vec::new(),
             user_properties,
         })
@@ -124,8 +125,8 @@ mod tests {
         for n in 0..3 {
             let text = format!(r#"{{"n":{n}}}"#);
             let items = vec![change(UserProperties::None), change(UserProperties::Inline(&text))];
-            let intake = IntakeRange { from: n, to: n + 1 };
-            source.append(AppliedBatch { intake, items }.encode());
+            let intake = IntakeRange { from: Place::default(), to: Place::default() };
+            source.append(AppliedBatch { intake, received_at: n, items }.encode());
         }
         source
     }

@@ -139,9 +139,7 @@ impl Dispatcher {
         }
         if let Some(reason) = refused {
             let at = (now.monotonic, now.wall);
-            if self.health.refused(epoch, at, random, reason) {
-                self.meters.warn_paused(reason);
-            }
+            self.health.refused(epoch, at, random, reason);
         } else if processed {
             self.health.answered(epoch, now.monotonic);
         } else if let (Some(reason), None) = (failed, asked) {

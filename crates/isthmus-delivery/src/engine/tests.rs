@@ -1,9 +1,9 @@
 mod vendor;
 
 use super::*;
-use crate::health::Condition;
 use crate::journal::stored::StoredJournal;
 use crate::memory::{MemoryDeadLetters, MemoryJournal, MemorySource};
+use crate::source::SourceRecord;
 use crate::source::event_log::EventLog;
 use futures_util::poll;
 use isthmus_core::record::{Applied, AppliedBatch, AppliedEvent, IntakeRange, UserProperties};
@@ -14,6 +14,7 @@ use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::task::Poll;
 use vendor::{Answer, Vendor, Words};
 
@@ -84,6 +85,8 @@ async fn run<T>(
 /// Polls `work` to its end, moving the clock whenever everybody waits for it.
 async fn drive<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
+    // Threads of real logs need a moment; nothing needs this many.
+    let mut rounds_left = 5_000_000;
     loop {
         for _ in 0..20 {
             if let Poll::Ready(outcome) = poll!(work.as_mut()) {
@@ -91,6 +94,8 @@ async fn drive<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
             }
             tokio::task::yield_now().await;
         }
+        rounds_left -= 1;
+        assert!(rounds_left > 0, "everybody waits for ever");
         if let Some(due) = clock.next_due() {
             clock.advance(due.max(Duration::from_millis(1)));
         }
@@ -120,11 +125,13 @@ fn batch(text: &str, received_at: Timestamp, user_properties: UserProperties<'_>
             insert_id: None,
             event_properties: None,
             groups: None,
+            group_properties: None,
             fields: None,
             user_properties,
         })
     });
-    AppliedBatch { intake: IntakeRange { from: 0, to: 1 }, items: items.collect() }.encode()
+    let intake = IntakeRange { from: Place::default(), to: Place::default() };
+    AppliedBatch { intake, received_at: 0, items: items.collect() }.encode()
 }
 
 #[tokio::test]
@@ -340,6 +347,58 @@ async fn user_properties_are_resolved_wherever_they_are_inlined() {
     assert_eq!(bench.vendor.taken_of("ana"), [plan, plan, "props"]);
 }
 
+/// A log that grows right after somebody looked at its end.
+#[derive(Debug, Default)]
+struct Growing {
+    source: MemorySource,
+    /// What is appended, and after how many more looks.
+    next: Mutex<Option<(u32, Vec<u8>)>>,
+}
+
+impl EventSource for Growing {
+    fn start(&self) -> u64 {
+        self.source.start()
+    }
+
+    fn end(&self) -> u64 {
+        let end = self.source.end();
+        let mut next = self.next.lock().unwrap();
+        match next.take() {
+            Some((0, record)) => drop(self.source.append(record)),
+            Some((looks, record)) => *next = Some((looks - 1, record)),
+            None => {}
+        }
+        end
+    }
+
+    fn read(&self, offset: u64) -> Result<Option<SourceRecord>, SourceError> {
+        self.source.read(offset)
+    }
+
+    fn wait_beyond(&self, offset: u64) -> BoxFuture<'static, ()> {
+        self.source.wait_beyond(offset)
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_arrives_between_looking_and_waiting_is_not_overlooked() {
+    for looks in 0..6 {
+        let bench = Bench::new();
+        let source = Arc::new(Growing::default());
+        let parts = Parts { source: source.clone(), ..bench.parts() };
+        run(&bench.clock, parts, vec![words("product")], async |handle| {
+            let event = batch("ana:a", START, UserProperties::None);
+            *source.next.lock().unwrap() = Some((looks, event));
+            // A command makes the engine look a few times and then wait.
+            handle.resume().await.unwrap();
+            bench.clock.sleep(Duration::from_secs(1)).await;
+            let came = usize::from(source.next.lock().unwrap().is_none());
+            assert_eq!(bench.vendor.taken(), came, "after {looks} looks");
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_checkpoint_lets_the_logs_go() {
     let bench = Bench::new();
@@ -414,6 +473,32 @@ async fn real_logs_and_state_carry_a_destination_over_a_restart() {
         journal.close().await;
     }
     assert_eq!(bench.vendor.taken_of("ana"), ["a0", "a1", "a2"]);
+}
+
+#[tokio::test]
+async fn a_journal_of_many_segments_opens_again_after_trimming() {
+    let bench = Bench::new();
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(bench.clock.clone());
+    // So small that intents and their outcomes lie in different segments.
+    let config = LogConfig {
+        segment_max: isthmus_core::ByteSize::bytes(200),
+        ..StoredJournal::log_config()
+    };
+    for round in 0..30u64 {
+        let journal =
+            Log::open(Arc::new(RealDisk), folder.path(), config, clock.clone()).unwrap().0;
+        let parts =
+            Parts { journal: Arc::new(StoredJournal::new(journal.clone())), ..bench.parts() };
+        run(&bench.clock, parts, vec![words("product")], async |handle| {
+            bench.append(&format!("ana:a{round} bob:b{round}"));
+            handle.wait_idle().await.unwrap();
+        })
+        .await;
+        assert!(journal.start() > 0 || round < 5, "nothing was trimmed");
+        journal.close().await;
+    }
+    assert_eq!(bench.vendor.taken_of("ana").len(), 30);
 }
 
 #[tokio::test]

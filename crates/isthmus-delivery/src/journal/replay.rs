@@ -18,6 +18,9 @@ pub fn replay(journal: &dyn Journal) -> Result<Checkpoint, JournalError> {
 /// What is known so far.
 #[derive(Debug, Default)]
 pub struct Replay {
+    /// Whether a checkpoint was seen. Trimming removes whole segments, so steps from before the
+    /// first checkpoint can be left without what they build on; that checkpoint covers them.
+    based: bool,
     known: Checkpoint,
     in_flight: BTreeMap<u64, Vec<ObjectKey>>,
 }
@@ -27,12 +30,16 @@ impl Replay {
     pub fn apply(&mut self, entry: Entry) -> Result<(), JournalError> {
         match entry {
             Entry::Checkpoint(checkpoint) => {
+                self.based = true;
                 self.known = *checkpoint;
                 let in_flight = std::mem::take(&mut self.known.in_flight);
                 self.in_flight =
                     in_flight.into_iter().map(|one| (one.request, one.objects.0)).collect();
             }
-            Entry::Progress(steps) => steps.into_iter().try_for_each(|step| self.step(step))?,
+            Entry::Progress(steps) if self.based => {
+                steps.into_iter().try_for_each(|step| self.step(step))?;
+            }
+            Entry::Progress(_) => {}
         }
         Ok(())
     }
@@ -142,6 +149,17 @@ mod tests {
 
     fn outcome(request: u64, marks: Vec<Mark>) -> Step {
         Step::Outcome(Outcome { request, status: 201, marks: Marks::of(marks) })
+    }
+
+    #[test]
+    fn what_trimming_left_from_before_the_first_checkpoint_is_passed_over() {
+        let mut replay = Replay::default();
+        let steps = vec![outcome(2, vec![Mark::Delivered])];
+        replay.apply(Entry::Progress(steps)).unwrap();
+        replay.apply(checkpoint()).unwrap();
+        replay.apply(Entry::Progress(vec![outcome(3, vec![Mark::Delivered])])).unwrap();
+        let known = replay.finish();
+        assert_eq!(known.streams[0].counts.delivered, 1);
     }
 
     #[test]
