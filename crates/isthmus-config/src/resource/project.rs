@@ -36,8 +36,6 @@ shape! {
         pub batch_events_per_second: Option<u32> => check::none_or_not_zero,
         /// Events in 24 hours through `/batch`.
         pub batch_events_per_day: Option<u32> => check::none_or_not_zero,
-        /// Uploads per hour and user that change user properties; beyond, the change is dropped.
-        pub user_property_updates_per_hour: Option<u32> => check::none_or_not_zero,
     }
 }
 
@@ -48,7 +46,6 @@ impl Throttle {
             events_per_second: Some(30),
             batch_events_per_second: Some(1_000),
             batch_events_per_day: Some(500_000),
-            user_property_updates_per_hour: Some(1_800),
         }
     }
 
