@@ -249,7 +249,10 @@ fn folder_name(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
             folder.push(char::from(byte));
         } else {
-            folder.push_str(&format!("%{byte:02x}"));
+            folder.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                folder.extend(char::from_digit(u32::from(digit), 16));
+            }
         }
     }
     folder

@@ -51,7 +51,8 @@ impl DataFolder {
         if let Some(token) = token_of(&self.path) {
             return Ok((token, false));
         }
-        let token: String = (0..4).map(|_| format!("{:016x}", random.next_u64())).collect();
+        let words = [0; 4].map(|_: u8| format!("{:016x}", random.next_u64()));
+        let token = words.concat();
         let file = self.path.join(TOKEN);
         OpenOptions::new()
             .write(true)

@@ -156,7 +156,7 @@ impl Runtime {
     }
 
     pub(crate) async fn resources(&self) -> Result<ResourcesReport, RuntimeError> {
-        Ok(listed(&*self.resources.lock().await))
+        Ok(listed(&self.resources.lock().await))
     }
 
     /// Adds or replaces the resources of `text`, all or none.
@@ -295,7 +295,7 @@ fn stream_report(
         (Condition::Struggling { .. }, true) => "retrying",
         (Condition::Well, true) => "running",
     };
-    let seconds = |duration: Duration| (stream.latency.count > 0).then(|| duration.as_secs_f64());
+    let seconds = |duration: Duration| (stream.latency.count > 0).then_some(duration.as_secs_f64());
     let warnings = known.mapping.warnings();
     let warnings = [
         ("strings_cut", warnings.strings_cut),

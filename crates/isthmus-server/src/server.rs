@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the applier may take to work off what is accepted when the server stops; what is left
 /// is applied at the next start.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// What the event log leaves free of the disk: less than the intake log does, so that what was
 /// accepted can still be applied and delivered when the door is shut.
 const EVENTS_RESERVE: ByteSize = ByteSize::mib(128);
@@ -276,7 +276,6 @@ fn log_config(log: &LogConfig, ingest: Option<&IngestConfig>) -> isthmus_log::Lo
         record_max: log.record_max,
         budget: if ingest.is_some() { log.intake_budget } else { log.event_budget },
         queue_max: ingest.map_or(usual.queue_max, |ingest| ingest.queue_max),
-        ..usual
     }
 }
 

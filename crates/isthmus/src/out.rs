@@ -26,10 +26,10 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     let print = |cells: [&str; N]| {
         let mut text = String::new();
         for (column, (cell, width)) in cells.into_iter().zip(widths).enumerate() {
-            if column == 0 {
-                text.push_str(&format!("{cell:<width$}"));
-            } else {
-                text.push_str(&format!("  {cell:>width$}"));
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            match column {
+                0 => text.extend([cell, &padding]),
+                _ => text.extend(["  ", &padding, cell]),
             }
         }
         line(text.trim_end());

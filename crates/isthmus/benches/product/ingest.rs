@@ -55,8 +55,8 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
         latencies.join(measured);
     }
     let took = started.elapsed().as_secs_f64();
-    let server_cpu = (server.cpu()? - server_cpu).as_secs_f64();
-    let own = (own_cpu()? - own_cpu_before).as_secs_f64();
+    let server_cpu = server.cpu()?.saturating_sub(server_cpu).as_secs_f64();
+    let own = own_cpu()?.saturating_sub(own_cpu_before).as_secs_f64();
     let events = requests * EVENTS_PER_REQUEST as u64;
     let applied = applied(&server).await?;
     let drain = now();

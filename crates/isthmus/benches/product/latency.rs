@@ -77,9 +77,18 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     }
     println!("  delivered         {:>10}", status["delivered"]);
     println!("  requests to Braze {:>10}", status["requests"]);
-    println!("  server CPU        {:>10.2} cores", (server.cpu()? - cpu.0).as_secs_f64() / took);
-    println!("  sandbox CPU       {:>10.2} cores", (sandbox.cpu()? - cpu.1).as_secs_f64() / took);
-    println!("  generator CPU     {:>10.2} cores", (own_cpu()? - cpu.2).as_secs_f64() / took);
+    println!(
+        "  server CPU        {:>10.2} cores",
+        server.cpu()?.saturating_sub(cpu.0).as_secs_f64() / took
+    );
+    println!(
+        "  sandbox CPU       {:>10.2} cores",
+        sandbox.cpu()?.saturating_sub(cpu.1).as_secs_f64() / took
+    );
+    println!(
+        "  generator CPU     {:>10.2} cores",
+        own_cpu()?.saturating_sub(cpu.2).as_secs_f64() / took
+    );
     println!("  server peak memory{:>10} MiB", server.peak_memory_mib()?);
     Ok(())
 }

@@ -4,6 +4,9 @@
 //! `cargo xtask bench ingest` and `cargo xtask bench latency` run this. It takes no part in
 //! `cargo test`, where a benchmark is only started to see that it starts.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+#![expect(clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
+
 mod ask;
 mod disk;
 mod histogram;

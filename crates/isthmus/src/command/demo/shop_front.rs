@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(8);
 /// How often the numbers are refreshed.
 const REFRESH: Duration = Duration::from_millis(100);
 /// A demo that has not arrived after this long is broken.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
+const ARRIVES_WITHIN: Duration = Duration::from_mins(1);
 
 /// Where the shop sends its events.
 pub(super) struct ShopFront {
