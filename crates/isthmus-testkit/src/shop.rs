@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// The shop's clock moves on by one to this many milliseconds with every event.
+pub const STEP_MILLIS_MAX: u64 = 4;
+
 const FIRST_NAMES: [&str; 16] = [
     "Ana", "Bo", "Chidi", "Daniela", "Emre", "Fumiko", "Gloria", "Hugo", "Ines", "Jonas", "Kavya",
     "Liam", "Mei", "Noor", "Olga", "Pedro",
@@ -71,11 +74,6 @@ impl Shop {
     /// The user id that shopper `number` has once signed up.
     pub fn user_id(number: usize) -> String {
         format!("shopper-{number:04}")
-    }
-
-    /// Moves the shop's clock to `now`, if that is later.
-    pub fn open_at(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
     }
 
     fn visit(&mut self) {
@@ -168,7 +166,7 @@ impl Shop {
     }
 
     fn event(&mut self, shopper: &mut Shopper, event_type: &str) -> Event {
-        self.now = self.now.plus(Duration::from_millis(1 + self.random.below(4)));
+        self.now = self.now.plus(Duration::from_millis(1 + self.random.below(STEP_MILLIS_MAX)));
         shopper.events += 1;
         let (city, country, language) =
             CITIES.get(shopper.number % CITIES.len()).copied().unwrap_or(("", "", ""));

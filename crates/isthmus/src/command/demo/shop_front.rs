@@ -5,6 +5,7 @@ use crate::client::Client;
 use anyhow::{Context, bail};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use isthmus_core::Timestamp;
 use isthmus_core::seam::{Clock, Http, Method, Request};
 use isthmus_server::system::{SystemClock, SystemHttp};
 use isthmus_testkit::shop::{self, Shop};
@@ -45,10 +46,12 @@ impl ShopFront {
         progress: &Progress,
         client: &Client,
     ) -> anyhow::Result<()> {
-        let mut shop = Shop::new(seed, shoppers, self.clock.now());
+        // The shop opened long enough ago to close about now: Braze takes no events of the future.
+        let open_for = events as u64 * shop::STEP_MILLIS_MAX;
+        let opened_at = self.clock.now().as_millis().saturating_sub_unsigned(open_for);
+        let mut shop = Shop::new(seed, shoppers, Timestamp::from_millis(opened_at));
         let (mut sent, mut refreshed) = (0, Duration::ZERO);
         while sent < events {
-            shop.open_at(self.clock.now());
             let batch: Vec<_> = shop.by_ref().take(EVENTS_PER_UPLOAD.min(events - sent)).collect();
             if batch.is_empty() {
                 break;
