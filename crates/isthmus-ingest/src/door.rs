@@ -119,7 +119,8 @@ struct Entrance {
     name: String,
     id_length_min: Option<usize>,
     ceilings: Ceilings,
-    throttles: Throttles,
+    /// Outlives changes of the project: whoever was too fast is not forgiven by them.
+    throttles: Arc<Throttles>,
 }
 
 /// The door, shared by all connections.
@@ -144,19 +145,23 @@ impl Door {
 
     /// Lets in the keys of `projects`, and no others, from now on.
     pub fn set_projects(&self, projects: &[Project]) {
-        let entrances = projects
+        let mut entrances = self.entrances.write().unwrap_or_else(PoisonError::into_inner);
+        let known: HashMap<_, _> = entrances
+            .values()
+            .map(|entrance| (entrance.name.clone(), Arc::clone(&entrance.throttles)))
+            .collect();
+        *entrances = projects
             .iter()
             .map(|project| {
                 let entrance = Entrance {
                     name: project.name.clone(),
                     id_length_min: Some(project.id_length_min),
                     ceilings: Ceilings::of(&project.throttle),
-                    throttles: Throttles::default(),
+                    throttles: known.get(&project.name).cloned().unwrap_or_default(),
                 };
                 (project.api_key.clone(), Arc::new(entrance))
             })
             .collect();
-        *self.entrances.write().unwrap_or_else(PoisonError::into_inner) = entrances;
     }
 
     /// Answers `call`. The 200 means that the request is on disk.

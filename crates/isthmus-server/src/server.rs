@@ -83,6 +83,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let random = Arc::new(SystemRandom);
         observe::metrics();
+        raise_open_files();
         let folder = DataFolder::open(options.data_dir.as_ref().unwrap_or(&config.data_dir))?;
         let (token, token_is_new) = token(&config, &folder)?;
 
@@ -228,6 +229,17 @@ impl Server {
         state.persist()?;
         drop(folder);
         outcome
+    }
+}
+
+/// Connections and segments are open files; the system's usual soft limit is for interactive
+/// programs, and the hard one is what the operator allows.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = limit.current, "limit of open files not raised");
     }
 }
 

@@ -48,6 +48,13 @@ impl State {
         Ok(self.database.keyspace(name, fjall::KeyspaceCreateOptions::default)?)
     }
 
+    /// Like [`Self::keyspace`], with at most about `bytes` gathered in memory before they are
+    /// written as a table.
+    fn keyspace_with_memory(&self, name: &str, bytes: u64) -> Result<fjall::Keyspace, StateError> {
+        let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(bytes);
+        Ok(self.database.keyspace(name, options)?)
+    }
+
     fn keyspace_names(&self) -> Vec<String> {
         self.database.list_keyspace_names().into_iter().map(|name| name.to_string()).collect()
     }

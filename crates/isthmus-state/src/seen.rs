@@ -11,6 +11,9 @@ use std::time::Duration;
 
 const DAY_MILLIS: i64 = 86_400_000;
 const PREFIX: &str = "seen-";
+/// Sightings gathered in memory before they are written as a table. Keys are random, so every step
+/// of a search in a larger one misses the processor's cache.
+const MEMORY_TABLE_MAX: u64 = 16 << 20;
 
 /// What makes two events the same one, hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +44,7 @@ impl Seen {
         let mut days = BTreeMap::new();
         for name in state.keyspace_names() {
             if let Some(day) = name.strip_prefix(PREFIX).and_then(|day| day.parse().ok()) {
-                days.insert(day, state.keyspace(&name)?);
+                days.insert(day, open_day(state, &name)?);
             }
         }
         Ok(Self { state: state.clone(), window, days })
@@ -82,7 +85,7 @@ impl Seen {
     ) -> Result<(), StateError> {
         let day = at.as_millis().div_euclid(DAY_MILLIS);
         if !self.days.contains_key(&day) {
-            self.days.insert(day, self.state.keyspace(&format!("{PREFIX}{day}"))?);
+            self.days.insert(day, open_day(&self.state, &format!("{PREFIX}{day}"))?);
         }
         if let Some(keyspace) = self.days.get(&day) {
             batch.insert(keyspace, key.0, at.as_millis().to_be_bytes());
@@ -102,6 +105,10 @@ impl Seen {
         }
         Ok(count)
     }
+}
+
+fn open_day(state: &State, name: &str) -> Result<Keyspace, StateError> {
+    state.keyspace_with_memory(name, MEMORY_TABLE_MAX)
 }
 
 #[cfg(test)]
