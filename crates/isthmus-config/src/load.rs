@@ -48,6 +48,10 @@ pub fn load_and_check(
         None => ServerConfig::default(),
         Some(path) => collected.server(path),
     };
+    if !resources.is_empty() {
+        // Whatever is wrong with `isthmus.toml`, it does not say which resources there are.
+        collected.incomplete = false;
+    }
     let roots = if resources.is_empty() { server.resources.as_slice() } else { resources };
     for root in roots {
         collected.root(root);

@@ -2,9 +2,9 @@
 
 use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, Destination, DestinationSettings, Project, Stream,
+    BrazeDestination, BrazeLimits, Destination, DestinationSettings, Project, Stream,
 };
-use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Spec};
+use isthmus_config::{Diagnostic, Loaded, Problem, Resource, SecretRef, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,10 +78,16 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
             Spec::Stream(_) => {}
         }
     }
+    let any = BrazeDestination {
+        endpoint: String::new(),
+        rest_key: SecretRef::Env(String::new()),
+        app_id: None,
+        limits: BrazeLimits::default(),
+    };
     for resource in resources {
         let Spec::Stream(stream) = &resource.spec else { continue };
-        // A missing destination is reported where references are checked.
-        let Some(settings) = vendors.get(stream.destination.as_str()) else { continue };
+        // A destination that is missing or wrong is reported elsewhere, and hides nothing here.
+        let settings = vendors.get(stream.destination.as_str()).copied().unwrap_or(&any);
         match BrazeStream::build(stream, settings) {
             Ok(mapping) => assembly
                 .streams
