@@ -103,9 +103,13 @@ async fn connection(
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             // A connection that has not been read yet may hold a request: it gets one turn first.
-            let _ = connection.as_mut().now_or_never();
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            match connection.as_mut().now_or_never() {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
