@@ -103,12 +103,11 @@ async fn connection(
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             // A connection that has not been read yet may hold a request: it gets one turn first.
-            match connection.as_mut().now_or_never() {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            if let Some(ended) = connection.as_mut().now_or_never() {
+                ended
+            } else {
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
         }
     };
