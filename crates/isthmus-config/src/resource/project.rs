@@ -34,6 +34,8 @@ shape! {
         pub events_per_second: Option<u32> => check::none_or_not_zero,
         /// Events per second through `/batch`, averaged over 30 seconds.
         pub batch_events_per_second: Option<u32> => check::none_or_not_zero,
+        /// Events per second of the whole project, through each endpoint, averaged over 30 seconds.
+        pub project_events_per_second: Option<u32> => check::none_or_not_zero,
         /// Events in 24 hours through `/batch`.
         pub batch_events_per_day: Option<u32> => check::none_or_not_zero,
     }
@@ -45,6 +47,7 @@ impl Throttle {
         Self {
             events_per_second: Some(30),
             batch_events_per_second: Some(1_000),
+            project_events_per_second: Some(50_000),
             batch_events_per_day: Some(500_000),
         }
     }

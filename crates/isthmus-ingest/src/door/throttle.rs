@@ -25,6 +25,7 @@ pub(super) struct Ceilings {
     http_api_per_second: Option<u32>,
     batch_per_second: Option<u32>,
     batch_per_day: Option<u32>,
+    project_per_second: Option<u32>,
 }
 
 impl Ceilings {
@@ -33,6 +34,7 @@ impl Ceilings {
             http_api_per_second: throttle.events_per_second,
             batch_per_second: throttle.batch_events_per_second,
             batch_per_day: throttle.batch_events_per_day,
+            project_per_second: throttle.project_events_per_second,
         }
     }
 
@@ -64,13 +66,18 @@ pub(super) struct Throttles {
 
 #[derive(Debug)]
 struct Counts {
+    project: Windows<Endpoint>,
     rate: Windows<Sender>,
     day: Windows<Sender>,
 }
 
 impl Default for Throttles {
     fn default() -> Self {
-        let counts = Counts { rate: Windows::new(RATE_WINDOW), day: Windows::new(QUOTA_WINDOW) };
+        let counts = Counts {
+            project: Windows::new(RATE_WINDOW),
+            rate: Windows::new(RATE_WINDOW),
+            day: Windows::new(QUOTA_WINDOW),
+        };
         Self { counts: Mutex::new(counts) }
     }
 }
@@ -88,6 +95,7 @@ impl Throttles {
         now: Duration,
     ) -> Result<(), Refusal> {
         let (per_second, per_day) = ceilings.at(endpoint);
+        self.admit_to_project(ceilings, endpoint, events.len(), now)?;
         if per_second.is_none() && per_day.is_none() {
             return Ok(());
         }
@@ -154,6 +162,28 @@ impl Throttles {
                 counts.day.add(sender(endpoint, is_user, id), added, now);
             }
         }
+        Ok(())
+    }
+}
+
+impl Throttles {
+    /// Counts `events` for the project as a whole, or names every one of them as throttled.
+    fn admit_to_project(
+        &self,
+        ceilings: &Ceilings,
+        endpoint: Endpoint,
+        events: usize,
+        now: Duration,
+    ) -> Result<(), Refusal> {
+        let Some(per_second) = ceilings.project_per_second else { return Ok(()) };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counts.project.count(&endpoint, now);
+        let ceiling = u64::from(per_second) * RATE_WINDOW.as_secs();
+        if before > 0 && before + events as u64 > ceiling {
+            let throttle = Throttle::whole_request(u64::from(per_second), events);
+            return Err(Refusal::Throttled(Box::new(throttle)));
+        }
+        counts.project.add(endpoint, events as u64, now);
         Ok(())
     }
 }
@@ -284,6 +314,23 @@ mod tests {
         assert_eq!(throttle.throttled_users.get("ana"), Some(&31));
         assert_eq!(throttle.throttled_devices.get("device-1"), Some(&31));
         assert_eq!(admit(&events_of("ana", 31), 60), Ok(()));
+    }
+
+    #[test]
+    fn a_project_above_its_rate_has_every_event_named() {
+        let throttles = Throttles::default();
+        let ceilings = Ceilings { project_per_second: Some(10), ..Ceilings::default() };
+        let admit = |user, second| {
+            throttles.admit(&ceilings, Endpoint::HttpApi, &events_of(user, 100), seconds(second))
+        };
+        for user in ["ana", "bo", "cy"] {
+            assert_eq!(admit(user, 1), Ok(()));
+        }
+        let Err(Refusal::Throttled(throttle)) = admit("dan", 2) else {
+            panic!("400 events in 30 seconds are more than 10 a second");
+        };
+        assert_eq!(throttle.throttled_events, (0..100).collect::<Vec<_>>());
+        assert_eq!(admit("dan", 60), Ok(()));
     }
 
     #[test]
