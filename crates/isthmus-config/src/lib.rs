@@ -2,7 +2,7 @@
 //!
 //! A text becomes a tree of located values (`node`), the tree becomes plain structs
 //! (`resource`, `server`), and every problem on the way is collected, so that a person sees all
-//! of them at once. The only I/O is reading the files that [`load`] and [`SecretRef::resolve`] are
+//! of them at once. The only I/O is reading the files that [`load()`] and [`SecretRef::resolve`] are
 //! told to read.
 //!
 //! In reading order:

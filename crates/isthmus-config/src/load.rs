@@ -36,7 +36,7 @@ pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<
     load_and_check(config, resources, |_| Vec::new())
 }
 
-/// Like [`load`], with what `check` finds wrong with the resources that could be read: the checks
+/// Like [`load()`], with what `check` finds wrong with the resources that could be read: the checks
 /// of the vendors' crates, so that one look shows the problems of all sides.
 pub fn load_and_check(
     config: Option<&Path>,

@@ -2,7 +2,7 @@
 //! the waits it asked for. Pure: time is passed in, as a monotonic duration.
 //!
 //! Over any stretch of time as long as a rate's window, no more requests start than the rate
-//! allows. A window is watched in [`SLOTS`] slots rather than request by request, so memory does
+//! allows. A window is watched in `SLOTS` slots rather than request by request, so memory does
 //! not grow with the rate; the price is that a request counts for one slot longer than it must
 //! (under 1 % of the window).
 
