@@ -95,8 +95,8 @@ impl Throttles {
         now: Duration,
     ) -> Result<(), Refusal> {
         let (per_second, per_day) = ceilings.at(endpoint);
-        self.admit_to_project(ceilings, endpoint, events.len(), now)?;
-        if per_second.is_none() && per_day.is_none() {
+        let of_project = ceilings.project_per_second;
+        if per_second.is_none() && per_day.is_none() && of_project.is_none() {
             return Ok(());
         }
         let mut senders: BTreeMap<(bool, &str), u64> = BTreeMap::new();
@@ -108,6 +108,9 @@ impl Throttles {
             }
         }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(per_second) = of_project {
+            counts.check_project(per_second, endpoint, events.len(), now)?;
+        }
         let mut throttle = Throttle {
             eps_threshold: u64::from(per_second.unwrap_or_default()),
             ..Throttle::default()
@@ -156,8 +159,13 @@ impl Throttles {
             throttle.throttled_events = throttled;
             return Err(Refusal::Throttled(Box::new(throttle)));
         }
+        if of_project.is_some() {
+            counts.project.add(endpoint, events.len() as u64, now);
+        }
         for ((is_user, id), added) in senders {
-            counts.rate.add(sender(endpoint, is_user, id), added, now);
+            if per_second.is_some() {
+                counts.rate.add(sender(endpoint, is_user, id), added, now);
+            }
             if per_day.is_some() {
                 counts.day.add(sender(endpoint, is_user, id), added, now);
             }
@@ -166,25 +174,22 @@ impl Throttles {
     }
 }
 
-impl Throttles {
-    /// Counts `events` for the project as a whole, or names every one of them as throttled.
-    fn admit_to_project(
+impl Counts {
+    /// Names every one of `events` as throttled when the project as a whole is too fast.
+    fn check_project(
         &self,
-        ceilings: &Ceilings,
+        per_second: u32,
         endpoint: Endpoint,
         events: usize,
         now: Duration,
     ) -> Result<(), Refusal> {
-        let Some(per_second) = ceilings.project_per_second else { return Ok(()) };
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = counts.project.count(&endpoint, now);
+        let before = self.project.count(&endpoint, now);
         let ceiling = u64::from(per_second) * RATE_WINDOW.as_secs();
-        if before > 0 && before + events as u64 > ceiling {
-            let throttle = Throttle::whole_request(u64::from(per_second), events);
-            return Err(Refusal::Throttled(Box::new(throttle)));
+        if before == 0 || before + events as u64 <= ceiling {
+            return Ok(());
         }
-        counts.project.add(endpoint, events as u64, now);
-        Ok(())
+        let throttle = Throttle::whole_request(u64::from(per_second), events);
+        Err(Refusal::Throttled(Box::new(throttle)))
     }
 }
 
