@@ -9,7 +9,7 @@ use isthmus_config::resource::{
     OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Secret, SecretRef};
-use isthmus_core::destination::{Lane, Mapped, Mapping, Message, Section, Wants};
+use isthmus_core::destination::{Guarantee, Lane, Mapped, Mapping, Message, Section, Wants};
 use isthmus_core::record::{Applied, AppliedEvent, PropertyChange, UserChange, UserProperties};
 use isthmus_core::{AmplitudeId, ByteSize, Timestamp};
 use serde_json::{Map, Value, json};
@@ -151,6 +151,7 @@ fn map_by_value(event: &AppliedEvent<'_>, user_properties: Option<&str>) -> Opti
         section: Section(1),
         name: event.event_type.to_owned(),
         payload: object.to_string(),
+        guarantee: Guarantee::AtLeastOnce,
     }))
 }
 

@@ -1,14 +1,14 @@
 //! Braze as a destination: deliveries to `POST /users/track`, and its replies to verdicts.
 
 use crate::body::Layout;
-use crate::{cluster, limits, reply};
+use crate::{check, cluster, limits, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use isthmus_config::Problem;
 use isthmus_config::resource::BrazeDestination;
 use isthmus_core::destination::{
-    Budget, Delivery, Destination, EncodeError, Encoded, Limits, Verdict,
+    Budget, Delivery, Destination, EncodeError, Encoded, Lane, Limits, Message, Verdict,
 };
 use isthmus_core::seam::{Method, Reply, Request};
 use std::fmt;
@@ -126,5 +126,15 @@ impl Destination for Braze {
     /// A track request without objects: 400 for a good key, 401 for any other.
     fn probe(&self) -> Request {
         self.request(Bytes::from_static(b"{}"))
+    }
+
+    fn check(&self, message: &Message) -> Result<(), String> {
+        check::object(message)
+    }
+
+    /// The endpoint and the key: a key belongs to one workspace.
+    fn account(&self) -> String {
+        let key = self.headers.get(AUTHORIZATION).map(|key| Lane::of_bytes(key.as_bytes()).0);
+        format!("{} {:x}", self.url, key.unwrap_or_default())
     }
 }

@@ -16,6 +16,7 @@
 //! integrations where the documentation is silent; each constant names its own.
 
 mod body;
+mod check;
 pub mod cluster;
 mod destination;
 pub mod identifier;

@@ -9,7 +9,8 @@
 //! | 400 otherwise, 413, 422 | smaller requests, down to the culprit |
 //! | 401, 403, 404, redirects, other 4xx | pause: key, permission or endpoint are wrong |
 //! | 429 | retry after the wait that Braze asks for |
-//! | 408, 423, 425, 5xx, anything else | retry |
+//! | 423, 425 | retry |
+//! | 408, 5xx, anything else | unknown: Braze may have taken the request, and does not replay what failed in an incident |
 //!
 //! Errors are matched by position only, never by content, and read leniently: objects with `type`,
 //! `input_array` and `index`, the same with parts missing, plain strings, an empty list. An error
@@ -64,12 +65,16 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
             let split = Verdict::Split { reason: format!("{}: {told}", reply.status) };
             judge_objects(batch, &answer, &split)
         }
-        408 | 423 | 425 | 429 | 500..=599 => all(Verdict::Retry {
+        423 | 425 | 429 => all(Verdict::Retry {
+            after: wait(reply),
+            reason: format!("{}: {}", reply.status, reply.excerpt()),
+        }),
+        408 | 500..=599 => all(Verdict::Unknown {
             after: wait(reply),
             reason: format!("{}: {}", reply.status, reply.excerpt()),
         }),
         300..=499 => all(Verdict::Pause { reason: refusal(reply) }),
-        _ => all(Verdict::Retry { after: None, reason: format!("status {}", reply.status) }),
+        _ => all(Verdict::Unknown { after: None, reason: format!("status {}", reply.status) }),
     }
 }
 

@@ -11,7 +11,9 @@ use isthmus_config::resource::{
     OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Problem, Secret, SecretRef};
-use isthmus_core::destination::{Delivery, Lane, Mapped, Mapping, Message, Section, Wants};
+use isthmus_core::destination::{
+    Delivery, Guarantee, Lane, Mapped, Mapping, Message, Section, Wants,
+};
 use isthmus_core::record::{Applied, AppliedEvent, PropertyChange, UserChange, UserProperties};
 use isthmus_core::{AmplitudeId, ByteSize, Place, Timestamp};
 use std::time::Duration;
@@ -206,6 +208,7 @@ fn delivery(lane: &str, section: u8, payload: &str) -> Delivery {
             section: Section(section),
             name: "any".to_owned(),
             payload: payload.to_owned(),
+            guarantee: Guarantee::AtLeastOnce,
         },
     }
 }

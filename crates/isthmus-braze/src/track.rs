@@ -7,7 +7,7 @@ pub(crate) mod attributes;
 pub(crate) mod event;
 pub(crate) mod origin;
 
-use isthmus_core::destination::{Lane, Mapped, Message, Section};
+use isthmus_core::destination::{Guarantee, Lane, Mapped, Message, Section};
 
 /// `attributes` of a track request: Braze processes it first.
 pub(crate) const ATTRIBUTES: Section = Section(0);
@@ -21,9 +21,15 @@ pub(crate) const PURCHASES: Section = Section(2);
 pub(crate) const OBJECT_BYTES_MAX: usize = 102_400;
 
 /// The message for a finished object, or its rejection when Braze would refuse it for its size.
-fn finished(lane: Lane, section: Section, name: &str, payload: String) -> Mapped {
+fn finished(
+    lane: Lane,
+    section: Section,
+    name: &str,
+    payload: String,
+    guarantee: Guarantee,
+) -> Mapped {
     let bytes = payload.len();
-    let message = Message { lane, section, name: name.to_owned(), payload };
+    let message = Message { lane, section, name: name.to_owned(), payload, guarantee };
     if bytes <= OBJECT_BYTES_MAX {
         return Mapped::Deliver(message);
     }

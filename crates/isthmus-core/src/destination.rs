@@ -55,6 +55,19 @@ pub struct Message {
     pub name: String,
     /// The object, encoded for the vendor.
     pub payload: String,
+    /// What happens when nobody knows whether the vendor took it.
+    pub guarantee: Guarantee,
+}
+
+/// What happens to an object that was sent and of which nobody knows whether the vendor took it: a
+/// reply that never came, or one that says only that something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Guarantee {
+    /// Sent again, and counted as a possible duplicate.
+    #[default]
+    AtLeastOnce,
+    /// Not sent again; listed as unknown until somebody or something says what became of it.
+    AtMostOnce,
 }
 
 /// A destination's user, as a hash of the identifier that the vendor sees.
@@ -64,7 +77,12 @@ pub struct Lane(pub u64);
 impl Lane {
     /// The lane of the user with this identifier, for example `external_id:u-1`.
     pub fn of(identifier: &str) -> Self {
-        Self(xxhash_rust::xxh3::xxh3_64(identifier.as_bytes()))
+        Self::of_bytes(identifier.as_bytes())
+    }
+
+    /// The same of bytes that need not be text.
+    pub fn of_bytes(identifier: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(identifier))
     }
 }
 
@@ -102,6 +120,14 @@ pub trait Destination: Send + Sync + fmt::Debug {
 
     /// The request that checks endpoint and credentials and changes nothing.
     fn probe(&self) -> Request;
+
+    /// Why the vendor is certain to refuse `message`, as far as that can be told without asking:
+    /// what people edited is checked before it is sent again.
+    fn check(&self, message: &Message) -> Result<(), String>;
+
+    /// Names what the vendor counts requests against: destinations that return the same text share
+    /// one budget. Never shown, so it may be derived from credentials.
+    fn account(&self) -> String;
 }
 
 /// A request and how many vendor objects it holds; fewer than deliveries where some were joined.
@@ -160,8 +186,11 @@ pub struct Budget {
 pub enum Verdict {
     /// The vendor took it.
     Accepted,
-    /// Not now; the wait that the vendor asked for, if any.
+    /// Not now, and nothing was taken; the wait that the vendor asked for, if any.
     Retry { after: Option<Duration>, reason: String },
+    /// Something went wrong, and the vendor may have taken it all the same; the wait that the
+    /// vendor asked for, if any.
+    Unknown { after: Option<Duration>, reason: String },
     /// The request as a whole was refused: send its deliveries in smaller requests. A delivery
     /// that is already alone is rejected with the reason.
     Split { reason: String },

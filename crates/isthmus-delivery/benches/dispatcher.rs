@@ -2,7 +2,7 @@
 //! ceiling of a destination, vendor, disk and connector apart.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use isthmus_core::destination::{Lane, Limits, Mapped, Message, Section, Verdict};
+use isthmus_core::destination::{Guarantee, Lane, Limits, Mapped, Message, Section, Verdict};
 use isthmus_core::seam::Backoff;
 use isthmus_core::{ByteSize, Place, Timestamp};
 use isthmus_delivery::dispatcher::{Dispatcher, Ending, Extent, Moment, Rules, Window};
@@ -18,7 +18,7 @@ fn mapped(users: u64) -> Vec<Vec<Mapped>> {
     let object = |user: u64, section| {
         let (lane, name) =
             (Lane::of(&format!("external_id:u{user}")), "Order Completed".to_owned());
-        Mapped::Deliver(Message { lane, section: Section(section), name, payload: "x".repeat(300) })
+        Mapped::Deliver(Message { lane, section: Section(section), name, payload: "x".repeat(300), guarantee: Guarantee::AtLeastOnce })
     };
     let item = |n: u64| vec![object(n % users, 0), object(n % users, 1)];
     (0..OBJECTS / 2).map(item).collect()

@@ -39,6 +39,7 @@ fn verdicts(batch: &[Delivery], reply: &Reply) -> String {
         .map(|verdict| match verdict {
             Verdict::Accepted => "accepted".to_owned(),
             Verdict::Retry { after, reason } => format!("retry after {after:?}: {reason}"),
+            Verdict::Unknown { after, reason } => format!("unknown, after {after:?}: {reason}"),
             Verdict::Split { reason } => format!("split: {reason}"),
             Verdict::Pause { reason } => format!("pause: {reason}"),
             Verdict::Rejected { reason } => format!("rejected: {reason}"),

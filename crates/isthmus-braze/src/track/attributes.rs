@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::track::origin::{fill, own_device_id};
 use crate::value::{Nested, push_value};
 use crate::warnings::Tally;
-use isthmus_core::destination::{Mapped, Wants};
+use isthmus_core::destination::{Guarantee, Mapped, Wants};
 use isthmus_core::json;
 use isthmus_core::record::UserChange;
 use std::borrow::Cow;
@@ -145,7 +145,8 @@ impl AttributesMapping {
             return Mapped::Discard { reason: NOTHING_LEFT };
         }
         payload.push('}');
-        finished(lane, ATTRIBUTES, MESSAGE_NAME, payload)
+        // Saying again what a user is like changes nothing.
+        finished(lane, ATTRIBUTES, MESSAGE_NAME, payload, Guarantee::AtLeastOnce)
     }
 
     /// Whether nothing of this user can have been sent under this identifier before: the engine

@@ -16,7 +16,7 @@ use crate::identifier::Identifiers;
 use crate::value::{Nested, push_value};
 use crate::warnings::Tally;
 use isthmus_core::Timestamp;
-use isthmus_core::destination::Mapped;
+use isthmus_core::destination::{Guarantee, Mapped};
 use isthmus_core::filter::Conditions;
 use isthmus_core::json;
 use isthmus_core::record::AppliedEvent;
@@ -35,6 +35,8 @@ pub(crate) struct EventRule {
     before_time: String,
     /// All must hold.
     pub(crate) filters: Vec<Filtered>,
+    /// What happens to such an event when nobody knows whether Braze took it.
+    pub(crate) guarantee: Guarantee,
 }
 
 /// Conditions on one property.
@@ -67,7 +69,7 @@ impl EventRule {
         before_time.push_str(",\"name\":");
         json::push_text(&mut before_time, &name);
         before_time.push_str(",\"time\":\"");
-        Self { name, before_time, filters }
+        Self { name, before_time, filters, guarantee: Guarantee::AtLeastOnce }
     }
 
     fn holds(&self, values: &Values<'_, '_>) -> bool {
@@ -179,7 +181,7 @@ impl EventMapping {
         payload.push_str(self.creation);
         self.push_properties(values, tally, &mut payload);
         payload.push('}');
-        finished(lane, EVENTS, &rule.name, payload)
+        finished(lane, EVENTS, &rule.name, payload, rule.guarantee)
     }
 
     fn push_properties(&self, values: &Values<'_, '_>, tally: &Tally, payload: &mut String) {

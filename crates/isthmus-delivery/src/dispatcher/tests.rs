@@ -2,7 +2,7 @@ mod world;
 
 use super::*;
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Lane, Rate, Section, Verdict};
+use isthmus_core::destination::{Guarantee, Lane, Rate, Section, Verdict};
 use proptest::prelude::*;
 use world::World;
 
@@ -54,6 +54,7 @@ impl Hand {
                 section: Section(0),
                 name: word.to_owned(),
                 payload: word.to_owned(),
+            guarantee: Guarantee::AtLeastOnce,
             };
             let place = Place { offset: self.next, index };
             let mut mapped = vec![Mapped::Deliver(message)];

@@ -28,6 +28,7 @@ fn push(lanes: &mut Lanes, text: &str) {
             section: Section(section.parse().unwrap()),
             name: word.to_owned(),
             payload: payload.repeat(100),
+            guarantee: Guarantee::AtLeastOnce,
         };
         let delivery = Delivery {
             stream: "product".into(),

@@ -5,7 +5,7 @@ use super::{Dispatcher, Extent, at, rules};
 use crate::dispatcher::{Ending, Moment, RequestId, StreamNumber};
 use crate::journal::replay::Replay;
 use crate::journal::{Checkpoint, Entry};
-use isthmus_core::destination::{Budget, Delivery, Lane, Mapped, Message, Section, Verdict};
+use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, Mapped, Message, Section, Verdict};
 use isthmus_core::seam::{Random, SeededRandom};
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::dead_letters::DeadLetter;
@@ -413,7 +413,7 @@ fn map(stream: usize, place: Place) -> Vec<Mapped> {
         };
         let section = Section(u8::try_from(chance.below(3)).unwrap());
         let payload = format!("{kind}{}", ".".repeat(usize::try_from(chance.below(80)).unwrap()));
-        let message = Message { lane, section, name: kind.to_owned(), payload };
+        let message = Message { lane, section, name: kind.to_owned(), payload, guarantee: Guarantee::AtLeastOnce };
         if chance.below(40) == 0 {
             let reason = "too deep".to_owned();
             return Mapped::Reject { reason, message };

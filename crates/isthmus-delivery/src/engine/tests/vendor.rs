@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use isthmus_core::ByteSize;
 use isthmus_core::destination::{
-    Budget, Delivery, Destination, EncodeError, Encoded, Lane, Limits, Mapped, Mapping, Message,
+    Budget, Delivery, Destination, EncodeError, Encoded, Guarantee, Lane, Limits, Mapped, Mapping, Message,
     Rate, Section, Verdict, Wants,
 };
 use isthmus_core::record::Applied;
@@ -186,6 +186,14 @@ impl Destination for Vendor {
         None
     }
 
+    fn check(&self, message: &Message) -> Result<(), String> {
+        if message.payload.contains(' ') { Ok(()) } else { Err("no user".to_owned()) }
+    }
+
+    fn account(&self) -> String {
+        "vendor".to_owned()
+    }
+
     fn probe(&self) -> Request {
         Request {
             method: Method::Post,
@@ -220,6 +228,6 @@ impl Mapping for Words {
         let name = event.event_type.to_owned();
         let payload = format!("{user} {name}{}", user_properties.unwrap_or_default());
         let lane = Lane::of(user);
-        out.push(Mapped::Deliver(Message { lane, section: Section(0), name, payload }));
+        out.push(Mapped::Deliver(Message { lane, section: Section(0), name, payload, guarantee: Guarantee::AtLeastOnce }));
     }
 }
