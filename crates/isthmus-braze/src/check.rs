@@ -1,177 +1,216 @@
 //! What Braze is certain to refuse of one object, told without asking Braze.
 //!
-//! Only what `/users/track` answers with an error counts ("User track endpoint", Braze
-//! documentation, read 2026-09); what it silently ignores is left to it.
+//! Only what `/users/track` answers with an error counts ("User track endpoint" and the pages of
+//! its three objects, Braze documentation, read 2026-09). What it drops or changes without an error
+//! is left to it: strings of more than 255 characters, properties beyond the 256th, times in the
+//! future, attributes that are nested wrongly, an object that says nothing of its user. So are the
+//! schemas of its recommended e-commerce events.
 
-use crate::track::{ATTRIBUTES, EVENTS, OBJECT_BYTES_MAX, PURCHASES};
-use isthmus_core::Timestamp;
+mod instant;
+mod standard;
+#[cfg(test)]
+mod tests;
+
+use crate::track::{ATTRIBUTES, EVENTS, OBJECT_BYTES_MAX, PURCHASES, too_large};
+use crate::value::CHARACTERS_MAX;
 use isthmus_core::destination::Message;
 use serde_json::{Map, Value};
 
-/// Identifiers of which an object has exactly one; `email` and `phone` do without.
+/// Identifiers of which an object has at most one.
 const PRIMARY: [&str; 3] = ["external_id", "user_alias", "braze_id"];
-const SECONDARY: [&str; 2] = ["email", "phone"];
-/// Names that no property of an event or purchase may have.
-const RESERVED: [&str; 2] = ["time", "event_name"];
-/// Characters of a name.
-const NAME_CHARACTERS_MAX: usize = 255;
+/// Longest `external_id` ("User attributes object", read 2026-09).
+const EXTERNAL_ID_BYTES_MAX: usize = 987;
+/// Names that no property of an event may have ("Custom event properties object", read 2026-09).
+const RESERVED_BY_EVENTS: &[&str] = &["time", "event_name"];
+/// Names that no property of a purchase may have ("Purchase object", read 2026-09).
+const RESERVED_BY_PURCHASES: &[&str] =
+    &["time", "event_name", "product_id", "quantity", "price", "currency"];
+/// Most pieces of one product in a purchase (same page).
+const QUANTITY_MAX: u64 = 100;
+/// Characters of an over-long name that are shown.
+const NAME_CHARACTERS_SHOWN: usize = 20;
+
+type Object = Map<String, Value>;
 
 /// Why Braze would refuse the object of `message`, naming the field.
 pub(crate) fn object(message: &Message) -> Result<(), String> {
     let bytes = message.payload.len();
     if bytes > OBJECT_BYTES_MAX {
-        return Err(format!("object of {bytes} bytes exceeds Braze's limit of {OBJECT_BYTES_MAX}"));
+        return Err(too_large(bytes));
     }
     let value = serde_json::from_str(&message.payload)
         .map_err(|error| format!("the object is not JSON: {error}"))?;
     let Value::Object(object) = value else {
         return Err("the object is not a JSON object".to_owned());
     };
-    identifier(&object)?;
     match message.section {
-        ATTRIBUTES => attributes(&object),
+        ATTRIBUTES => {
+            identifier(&object)?;
+            attributes(&object)
+        }
         EVENTS => {
+            identifier(&object)?;
             name(&object, "name")?;
             time(&object)?;
-            properties(&object)
+            properties(&object, RESERVED_BY_EVENTS)
         }
         PURCHASES => {
+            identifier(&object)?;
             name(&object, "product_id")?;
-            name(&object, "currency")?;
-            if !object.get("price").is_some_and(Value::is_number) {
-                return Err("`price` must be a number".to_owned());
-            }
+            currency(&object)?;
+            price(&object)?;
             time(&object)?;
-            properties(&object)
+            quantity(&object)?;
+            properties(&object, RESERVED_BY_PURCHASES)
         }
         section => Err(format!("Braze has no section {}", section.0)),
     }
 }
 
-fn identifier(object: &Map<String, Value>) -> Result<(), String> {
-    let named = |names: &[&'static str]| -> Vec<&'static str> {
-        let given = |name: &&str| object.get(*name).is_some_and(|value| !value.is_null());
-        names.iter().copied().filter(given).collect()
-    };
-    let primary = named(&PRIMARY);
-    match (primary.as_slice(), named(&SECONDARY).is_empty()) {
-        ([], true) => {
-            Err("the object names no user: `external_id` or another identifier is missing"
-                .to_owned())
-        }
-        ([], false) => Ok(()),
-        (["user_alias"], _) => alias(object),
-        ([one], _) => match object.get(*one).and_then(Value::as_str) {
-            Some(text) if !text.trim().is_empty() => Ok(()),
-            _ => Err(format!("`{one}` must be a text that is not empty")),
+/// The value of `field`; a null is none.
+fn given<'o>(object: &'o Object, field: &str) -> Option<&'o Value> {
+    object.get(field).filter(|value| !value.is_null())
+}
+
+fn required<'o>(object: &'o Object, field: &str) -> Result<&'o Value, String> {
+    given(object, field).ok_or_else(|| format!("`{field}` is required"))
+}
+
+/// One of the primary identifiers decides; without one the email, and then the phone.
+fn identifier(object: &Object) -> Result<(), String> {
+    let primary: Vec<_> = PRIMARY
+        .into_iter()
+        .filter_map(|field| given(object, field).map(|value| (field, value)))
+        .collect();
+    match primary.as_slice() {
+        [(one, _), (other, _), ..] => Err(format!("`{one}` and `{other}` exclude each other")),
+        [("external_id", value)] => external_id(value),
+        [("user_alias", value)] => alias(value),
+        [(field, value)] => text(value, field).map(drop),
+        [] => match (given(object, "email"), given(object, "phone")) {
+            (Some(email), _) => standard::email(email),
+            (None, Some(_)) => Ok(()),
+            // The tokens of somebody who is not known yet.
+            (None, None) if given(object, "push_token_import") == Some(&Value::Bool(true)) => Ok(()),
+            (None, None) => Err(
+                "the object names no user: `external_id`, `user_alias`, `braze_id`, `email` or `phone` is required"
+                    .to_owned(),
+            ),
         },
-        ([one, other, ..], _) => Err(format!("`{one}` and `{other}` exclude each other")),
     }
 }
 
-fn alias(object: &Map<String, Value>) -> Result<(), String> {
-    let alias = object.get("user_alias").and_then(Value::as_object);
-    let text = |name| alias.and_then(|alias| alias.get(name)).and_then(Value::as_str);
+/// Text; a whole number is passed over, because published clients send some.
+fn external_id(value: &Value) -> Result<(), String> {
+    if value.is_i64() || value.is_u64() {
+        return Ok(());
+    }
+    let bytes = text(value, "external_id")?.len();
+    if bytes > EXTERNAL_ID_BYTES_MAX {
+        return Err(format!(
+            "`external_id` has {bytes} bytes; Braze takes {EXTERNAL_ID_BYTES_MAX}"
+        ));
+    }
+    Ok(())
+}
+
+fn alias(value: &Value) -> Result<(), String> {
     for part in ["alias_name", "alias_label"] {
-        if text(part).is_none_or(|text| text.trim().is_empty()) {
-            return Err(format!("`user_alias.{part}` must be a text that is not empty"));
-        }
+        text(value.get(part).unwrap_or(&Value::Null), &format!("user_alias.{part}"))?;
     }
     Ok(())
 }
 
-/// An attributes object that says nothing is refused.
-fn attributes(object: &Map<String, Value>) -> Result<(), String> {
-    for (key, value) in object {
-        if let Value::String(text) = value
-            && text.chars().count() > NAME_CHARACTERS_MAX
-            && PRIMARY.contains(&key.as_str())
+fn attributes(object: &Object) -> Result<(), String> {
+    for (name, value) in object {
+        standard::attribute(name, value)?;
+        member_name(name, "attribute")?;
+    }
+    Ok(())
+}
+
+/// Something, and of at most 255 characters.
+fn name(object: &Object, field: &str) -> Result<(), String> {
+    let characters = text(required(object, field)?, field)?.chars().count();
+    if characters > CHARACTERS_MAX {
+        return Err(format!("`{field}` has {characters} characters; Braze takes {CHARACTERS_MAX}"));
+    }
+    Ok(())
+}
+
+fn time(object: &Object) -> Result<(), String> {
+    let at = text(required(object, "time")?, "time")?;
+    if instant::is_one(at) {
+        return Ok(());
+    }
+    Err(format!("`time` is not a time that Braze reads: {at:?}"))
+}
+
+/// Three letters; whether they are a currency is left to Braze.
+fn currency(object: &Object) -> Result<(), String> {
+    let code = text(required(object, "currency")?, "currency")?;
+    if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Ok(());
+    }
+    Err(format!("`currency` is not an ISO 4217 currency: {code:?}"))
+}
+
+fn price(object: &Object) -> Result<(), String> {
+    if required(object, "price")?.is_number() {
+        return Ok(());
+    }
+    Err("`price` must be a number".to_owned())
+}
+
+fn quantity(object: &Object) -> Result<(), String> {
+    match given(object, "quantity") {
+        None => Ok(()),
+        Some(value)
+            if value.as_u64().is_some_and(|pieces| (1..=QUANTITY_MAX).contains(&pieces)) =>
         {
-            return Err(format!("`{key}` exceeds {NAME_CHARACTERS_MAX} characters"));
+            Ok(())
         }
-        if key.chars().count() > NAME_CHARACTERS_MAX {
-            return Err(format!("an attribute's name exceeds {NAME_CHARACTERS_MAX} characters"));
-        }
-    }
-    Ok(())
-}
-
-fn name(object: &Map<String, Value>, field: &str) -> Result<(), String> {
-    match object.get(field).and_then(Value::as_str) {
-        None => Err(format!("`{field}` is required and must be a text")),
-        Some(text) if text.trim().is_empty() => Err(format!("`{field}` is empty")),
-        Some(text) if text.chars().count() > NAME_CHARACTERS_MAX => {
-            Err(format!("`{field}` exceeds {NAME_CHARACTERS_MAX} characters"))
-        }
-        Some(_) => Ok(()),
+        Some(_) => Err(format!("`quantity` must be a whole number from 1 to {QUANTITY_MAX}")),
     }
 }
 
-fn time(object: &Map<String, Value>) -> Result<(), String> {
-    let text = object.get("time").and_then(Value::as_str);
-    let text = text.ok_or_else(|| "`time` is required and must be a text".to_owned())?;
-    match Timestamp::parse_iso(text) {
-        Some(_) => Ok(()),
-        None => Err(format!("`time` is not an ISO 8601 instant: {text:?}")),
-    }
-}
-
-fn properties(object: &Map<String, Value>) -> Result<(), String> {
-    let properties = match object.get("properties") {
-        None | Some(Value::Null) => return Ok(()),
-        Some(Value::Object(properties)) => properties,
-        Some(_) => return Err("`properties` must be an object".to_owned()),
+fn properties(object: &Object, reserved: &[&str]) -> Result<(), String> {
+    let Some(properties) = given(object, "properties") else { return Ok(()) };
+    let Value::Object(properties) = properties else {
+        return Err("`properties` must be an object".to_owned());
     };
-    for (name, value) in properties {
-        if RESERVED.contains(&name.as_str()) {
-            return Err(format!("`properties.{name}` is a name that Braze reserves"));
+    for name in properties.keys() {
+        if reserved.contains(&name.as_str()) {
+            return Err(format!("`properties.{name}` has a name that Braze reserves"));
         }
-        if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
-            return Err(format!(
-                "a property's name has between 1 and {NAME_CHARACTERS_MAX} characters"
-            ));
-        }
-        if value.as_str().is_some_and(|text| text.chars().count() > NAME_CHARACTERS_MAX) {
-            return Err(format!("`properties.{name}` exceeds {NAME_CHARACTERS_MAX} characters"));
-        }
+        member_name(name, "property")?;
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use isthmus_core::destination::{Guarantee, Lane, Section};
-
-    fn check(section: Section, payload: &str) -> String {
-        let message = Message {
-            lane: Lane(1),
-            section,
-            name: "any".to_owned(),
-            payload: payload.to_owned(),
-            guarantee: Guarantee::AtLeastOnce,
-        };
-        object(&message).err().unwrap_or_else(|| "fine".to_owned())
+/// What an attribute or a property may be called.
+fn member_name(name: &str, what: &str) -> Result<(), String> {
+    let characters = name.chars().count();
+    if name.is_empty() {
+        return Err(format!("an empty name is no {what}"));
     }
+    if name.starts_with('$') {
+        return Err(format!("{what} `{name}` starts with `$`"));
+    }
+    if characters > CHARACTERS_MAX {
+        let head: String = name.chars().take(NAME_CHARACTERS_SHOWN).collect();
+        return Err(format!(
+            "{what} `{head}…` has a name of {characters} characters; Braze takes {CHARACTERS_MAX}"
+        ));
+    }
+    Ok(())
+}
 
-    #[test]
-    fn what_braze_takes_is_fine_and_what_it_refuses_is_named() {
-        let event = |rest: &str| {
-            check(EVENTS, &format!(r#"{{"external_id":"u","time":"2026-02-03T09:15:02Z"{rest}}}"#))
-        };
-        let cases = [
-            event(r#","name":"Bought","properties":{"total":1}"#),
-            event(r#","name":"""#),
-            event(""),
-            event(r#","name":"Bought","properties":{"time":1}"#),
-            event(r#","name":"Bought","braze_id":"b""#),
-            check(EVENTS, r#"{"external_id":"u","name":"Bought","time":"yesterday"}"#),
-            check(EVENTS, r#"{"name":"Bought"}"#),
-            check(EVENTS, "{"),
-            check(ATTRIBUTES, r#"{"user_alias":{"alias_name":"a"},"plan":"pro"}"#),
-            check(ATTRIBUTES, r#"{"email":"a@example.com","plan":"pro"}"#),
-            check(PURCHASES, r#"{"external_id":"u","product_id":"p","currency":"EUR"}"#),
-        ];
-        insta::assert_snapshot!(cases.join("\n"), @r"");
+/// The text of `field`, which may not be empty.
+fn text<'v>(value: &'v Value, field: &str) -> Result<&'v str, String> {
+    match value.as_str() {
+        Some("") => Err(format!("`{field}` is empty")),
+        Some(text) => Ok(text),
+        None => Err(format!("`{field}` must be a text")),
     }
 }

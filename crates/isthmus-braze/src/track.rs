@@ -33,8 +33,12 @@ fn finished(
     if bytes <= OBJECT_BYTES_MAX {
         return Mapped::Deliver(message);
     }
-    let reason = format!("object of {bytes} bytes exceeds Braze's limit of {OBJECT_BYTES_MAX}");
-    Mapped::Reject { reason, message }
+    Mapped::Reject { reason: too_large(bytes), message }
+}
+
+/// Why an object of `bytes` is refused.
+pub(crate) fn too_large(bytes: usize) -> String {
+    format!("object of {bytes} bytes exceeds Braze's limit of {OBJECT_BYTES_MAX}")
 }
 
 /// What an object says about creating users: update-only when the stream is; explicitly not for

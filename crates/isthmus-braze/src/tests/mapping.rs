@@ -3,6 +3,7 @@
 use super::*;
 use crate::Warnings;
 use insta::assert_snapshot;
+use isthmus_core::destination::Destination;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
@@ -407,6 +408,24 @@ fn any_object() -> impl Strategy<Value = Map<String, Value>> {
         .prop_map(|map| map.into_iter().collect())
 }
 
+fn any_user_id() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-z0-9-]{1,12}",
+        "[a-zA-Z.]{1,8}@[a-z]{1,8}\\.example",
+        "é{480,500}"
+    ]
+}
+
+fn any_target() -> impl Strategy<Value = IdentifyTarget> {
+    prop_oneof![
+        Just(IdentifyTarget::ExternalId),
+        Just(IdentifyTarget::BrazeId),
+        Just(IdentifyTarget::UserAlias),
+        Just(IdentifyTarget::Email)
+    ]
+}
+
 fn any_nested() -> impl Strategy<Value = NestedValues> {
     prop_oneof![
         Just(NestedValues::Drop),
@@ -523,6 +542,46 @@ proptest! {
             let source = if key == "size" { "seats" } else { key };
             let has_changed = changes.iter().any(|change| change.name == source);
             prop_assert!(key == "external_id" || has_changed || first_seen || all);
+        }
+    }
+
+    #[test]
+    fn what_is_delivered_passes_the_check(
+        of_event in any_object(),
+        of_user in any_object(),
+        user_id in any_user_id(),
+        event_time: i64,
+        to in any_target(),
+        update_existing_only: bool,
+        nested in any_nested(),
+    ) {
+        let stream = stream_with(|stream| {
+            stream.identify_by.to = to;
+            stream.user_alias_label = Some("amplitude".to_owned());
+            stream.update_existing_only = update_existing_only;
+            stream.nested_values = nested;
+            let events = events_of(stream);
+            events.event_properties = selected(&["total", "time", "cart as event_name"]);
+            events.user_properties = selected(&["plan", "seats"]);
+            users_of(stream).user_properties = selected(&["plan", "cart as basket"]);
+        });
+        let (of_event, of_user) = (Value::Object(of_event), Value::Object(of_user));
+        let (event_properties, user_properties) = (of_event.to_string(), of_user.to_string());
+        let event = AppliedEvent {
+            user_id: Some(&user_id),
+            event_time,
+            event_properties: Some(&event_properties),
+            ..event()
+        };
+        let change =
+            UserChange { user_id: Some(&user_id), first_seen: true, ..change(Vec::new()) };
+        let built = build(&stream);
+        let mut out = Vec::new();
+        built.map(&Applied::Event(event), Some(&user_properties), &mut out);
+        built.map(&Applied::UserChange(change), Some(&user_properties), &mut out);
+        for mapped in out {
+            let Mapped::Deliver(message) = mapped else { continue };
+            prop_assert_eq!(braze().check(&message), Ok(()), "{}", message.payload);
         }
     }
 
