@@ -6,6 +6,7 @@
 //! | 2xx, any other message | retry: Braze says that it did not take the request |
 //! | 2xx, not an answer of Braze | pause: a proxy or a portal answers in its place |
 //! | 400 that points at objects | those are rejected; the others, refused with them, go again in smaller requests |
+//! | 400 that says that there are too many objects | smaller requests from now on |
 //! | 400 otherwise, 413, 422 | smaller requests, down to the culprit |
 //! | 401, 403, 404, redirects, other 4xx | pause: key, permission or endpoint are wrong |
 //! | 429 | retry after the wait that Braze asks for |
@@ -28,6 +29,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// What answers to too many objects have in common, in lower case. Only the first is documented
+/// ("Max input length exceeded"); the others are what such a text might become.
+const TOO_MANY: [&str; 3] = ["input length", "too many", "maximum number of"];
 /// Larger answers are not read: three errors for each of 225 objects have a fifth of this.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest reason that is kept, in characters.
@@ -56,14 +60,18 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
                 all(Verdict::Retry { after: None, reason })
             }
             Some(answer) if answer.errors.is_empty() => all(Verdict::Accepted),
-            Some(answer) => judge_objects(batch, &answer, &Verdict::Accepted),
+            Some(answer) => {
+                let layout = Layout::of(batch);
+                judge_objects(&layout, &answer, &Verdict::Accepted)
+            }
         },
         400 | 413 | 422 => {
             let answer = Answer::read(&reply.body).unwrap_or_default();
             let told = answer.text();
             let told = if told.is_empty() { reply.excerpt() } else { told };
-            let split = Verdict::Split { reason: format!("{}: {told}", reply.status) };
-            judge_objects(batch, &answer, &split)
+            let too_many = reply.status != 413 && answer.says_too_many();
+            let reason = format!("{}: {told}", reply.status);
+            judge_refused(batch, &answer, reason, too_many)
         }
         423 | 425 | 429 => all(Verdict::Retry {
             after: wait(reply),
@@ -78,10 +86,21 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
     }
 }
 
-/// Rejects the deliveries of the objects that `answer` points at; the others get `otherwise`.
-fn judge_objects(batch: &[Delivery], answer: &Answer, otherwise: &Verdict) -> Vec<Verdict> {
+/// Splits a request that was refused as a whole. One object alone is never too many.
+fn judge_refused(
+    batch: &[Delivery],
+    answer: &Answer,
+    reason: String,
+    says_too_many: bool,
+) -> Vec<Verdict> {
     let layout = Layout::of(batch);
-    let refused = answer.refused(&layout);
+    let too_many = says_too_many && layout.objects() > 1;
+    judge_objects(&layout, answer, &Verdict::Split { reason, too_many })
+}
+
+/// Rejects the deliveries of the objects that `answer` points at; the others get `otherwise`.
+fn judge_objects(layout: &Layout<'_>, answer: &Answer, otherwise: &Verdict) -> Vec<Verdict> {
+    let refused = answer.refused(layout);
     layout
         .slots
         .iter()
@@ -255,6 +274,17 @@ impl Answer {
             {
                 reasons.push_str("; ");
                 reasons.push_str(&error.reason);
+                /// Whether the request, and not one of its objects, is said to hold too many.
+                fn says_too_many(&self) -> bool {
+                    let of_request = self.errors.iter().filter(|error| error.index.is_none());
+                    of_request
+                        .map(|error| error.reason.as_str())
+                        .chain([self.message.as_str()])
+                        .any(|text| {
+                            let text = text.to_lowercase();
+                            TOO_MANY.iter().any(|words| text.contains(words))
+                        })
+                }
             }
         }
         refused

@@ -192,8 +192,9 @@ pub enum Verdict {
     /// vendor asked for, if any.
     Unknown { after: Option<Duration>, reason: String },
     /// The request as a whole was refused: send its deliveries in smaller requests. A delivery
-    /// that is already alone is rejected with the reason.
-    Split { reason: String },
+    /// that is already alone is rejected with the reason. `too_many`: the vendor says that the
+    /// request holds more objects than it takes, so it is not one object's doing.
+    Split { reason: String, too_many: bool },
     /// Credentials or quota: keep everything, tell the operator.
     Pause { reason: String },
     /// Never: to the dead letters, with this reason.

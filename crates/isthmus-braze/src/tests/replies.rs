@@ -40,7 +40,8 @@ fn verdicts(batch: &[Delivery], reply: &Reply) -> String {
             Verdict::Accepted => "accepted".to_owned(),
             Verdict::Retry { after, reason } => format!("retry after {after:?}: {reason}"),
             Verdict::Unknown { after, reason } => format!("unknown, after {after:?}: {reason}"),
-            Verdict::Split { reason } => format!("split: {reason}"),
+            Verdict::Split { reason, too_many: false } => format!("split: {reason}"),
+            Verdict::Split { reason, too_many: true } => format!("too many: {reason}"),
             Verdict::Pause { reason } => format!("pause: {reason}"),
             Verdict::Rejected { reason } => format!("rejected: {reason}"),
         })
@@ -149,10 +150,41 @@ fn each_status_has_its_verdict() {
     assert_snapshot!(told(404, "gone"), @"pause: 404: the endpoint is wrong: gone");
     assert_snapshot!(told(415, ""), @"pause: 415: a proxy changed the content type: ");
     assert_snapshot!(told(302, ""), @"pause: 302: the endpoint redirects; name its target: ");
-    assert_snapshot!(told(408, ""), @"retry after None: 408: ");
-    assert_snapshot!(told(500, "oops"), @"retry after None: 500: oops");
-    assert_snapshot!(told(599, ""), @"retry after None: 599: ");
-    assert_snapshot!(told(0, ""), @"retry after None: status 0");
+    assert_snapshot!(told(408, ""), @"unknown, after None: 408: ");
+    assert_snapshot!(told(500, "oops"), @"unknown, after None: 500: oops");
+    assert_snapshot!(told(599, ""), @"unknown, after None: 599: ");
+    assert_snapshot!(told(0, ""), @"unknown, after None: status 0");
+}
+
+#[test]
+fn a_request_with_too_many_objects_is_told_from_one_with_a_bad_object() {
+    let too_many = |body: &str| {
+        let verdicts = braze().judge(&batch(), &reply(400, body, &[]));
+        verdicts.iter().all(|verdict| matches!(verdict, Verdict::Split { too_many: true, .. }))
+    };
+    for body in [
+        r#"{"message":"Max input length exceeded"}"#,
+        r#"{"error":"max input length exceeded."}"#,
+        r#"{"message":"Bad request","errors":["Too many events in one request"]}"#,
+        r#"{"errors":[{"type":"Maximum number of objects exceeded"}]}"#,
+    ] {
+        assert!(too_many(body), "{body}");
+    }
+    for body in [NOTHING_VALID, "Max input length exceeded", r#"{"message":"Bad request"}"#] {
+        assert!(!too_many(body), "{body}");
+    }
+    // About one object of several, and about the only one.
+    let body =
+        r#"{"message":"no","errors":[{"type":"too many","input_array":"events","index":0}]}"#;
+    assert_snapshot!(verdicts(&batch(), &reply(400, body, &[])), @"
+    split: 400: no
+    rejected: too many
+    split: 400: no
+    split: 400: no
+    split: 400: no
+    ");
+    assert_snapshot!(verdict(400, r#"{"message":"Max input length exceeded"}"#, &[]), @"split: 400: Max input length exceeded");
+    assert_snapshot!(verdicts(&batch(), &reply(413, r#"{"message":"input length"}"#, &[])).lines().next().unwrap_or_default(), @"split: 413: input length");
 }
 
 #[test]
@@ -192,8 +224,8 @@ fn a_rate_limit_is_waited_out_as_the_first_matching_header_says() {
 #[test]
 fn an_outage_is_not_waited_out_to_the_end_of_the_rate_window() {
     let headers = [("x-ratelimit-reset", "3000")];
-    assert_snapshot!(verdict(503, "", &headers), @"retry after None: 503: ");
-    assert_snapshot!(verdict(503, "", &[("retry-after", "4")]), @"retry after Some(4s): 503: ");
+    assert_snapshot!(verdict(503, "", &headers), @"unknown, after None: 503: ");
+    assert_snapshot!(verdict(503, "", &[("retry-after", "4")]), @"unknown, after Some(4s): 503: ");
 }
 
 #[test]
