@@ -29,6 +29,17 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// Headers about the rate limit ("API limits" and "/users/track", read 2026-09).
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+/// An instant on some contracts, seconds from now on others.
+const RESET: &str = "x-ratelimit-reset";
+/// Stands in for the three others on the 429 of some contracts.
+const RETRY_AFTER: &str = "x-ratelimit-retry-after";
+/// Not documented, understood all the same.
+const RETRY_AFTER_OF_HTTP: &str = "retry-after";
+/// Where a 429 says how long to wait, best first.
+const WAITS: [&str; 3] = [RETRY_AFTER, RETRY_AFTER_OF_HTTP, RESET];
 /// What answers to too many objects have in common, in lower case. Only the first is documented
 /// ("Max input length exceeded"); the others are what such a text might become.
 const TOO_MANY: [&str; 3] = ["input length", "too many", "maximum number of"];
@@ -145,14 +156,14 @@ fn refusal(reply: &Reply) -> String {
 }
 
 /// What a reply says about the current window.
+///
+/// A 429 spends what is left, whatever the number beside it: on some contracts it is approximate.
 pub(crate) fn budget(reply: &Reply) -> Option<Budget> {
-    let limit = number(reply, "x-ratelimit-limit");
-    let remaining = number(reply, "x-ratelimit-remaining");
-    let reset_after = delay(reply, "x-ratelimit-reset");
-    // Replaces the three others on the 429 of some contracts.
-    let retry_after = delay(reply, "x-ratelimit-retry-after");
-    let remaining = remaining.or(retry_after.map(|_| 0));
-    let reset_after = reset_after.or(retry_after);
+    let refused = reply.status == 429;
+    let reset_after = first_delay(reply, if refused { &WAITS } else { &[RETRY_AFTER, RESET] });
+    let spent = (refused && reset_after.is_some()) || delay(reply, RETRY_AFTER).is_some();
+    let remaining = if spent { Some(0) } else { number(reply, REMAINING) };
+    let limit = number(reply, LIMIT);
     let says_something = limit.is_some() || remaining.is_some() || reset_after.is_some();
     says_something.then_some(Budget { limit, remaining, reset_after })
 }
@@ -160,16 +171,15 @@ pub(crate) fn budget(reply: &Reply) -> Option<Budget> {
 /// The wait that a refusal asks for; `None` leaves it to the engine's own back-off.
 fn wait(reply: &Reply) -> Option<Duration> {
     // Braze puts the reset of the window on every answer; only on a 429 is it a wait.
-    let headers: &[&str] = if reply.status == 429 {
-        &["x-ratelimit-retry-after", "retry-after", "x-ratelimit-reset"]
-    } else {
-        &["retry-after"]
-    };
-    headers
-        .iter()
-        .find_map(|name| delay(reply, name))
-        // A window that ended while the answer travelled: knocking at once would be refused again.
-        .filter(|wait| !wait.is_zero())
+    let headers: &[&str] =
+        if reply.status == 429 { &WAITS } else { &[RETRY_AFTER, RETRY_AFTER_OF_HTTP] };
+    // A window that ended while the answer travelled: knocking at once would be refused again.
+    first_delay(reply, headers).filter(|wait| !wait.is_zero())
+}
+
+/// The first of `names` that the reply has and that can be read, as a duration.
+fn first_delay(reply: &Reply, names: &[&str]) -> Option<Duration> {
+    names.iter().find_map(|name| delay(reply, name))
 }
 
 /// A header as a duration from the reply on: seconds, an instant in seconds or milliseconds, or
@@ -261,6 +271,15 @@ impl Answer {
         }
     }
 
+    /// Whether the request, and not one of its objects, is said to hold too many.
+    fn says_too_many(&self) -> bool {
+        let of_request = self.errors.iter().filter(|error| error.index.is_none());
+        of_request.map(|error| error.reason.as_str()).chain([self.message.as_str()]).any(|text| {
+            let text = text.to_lowercase();
+            TOO_MANY.iter().any(|words| text.contains(words))
+        })
+    }
+
     /// The objects that were refused, each with its reasons.
     fn refused(&self, layout: &Layout<'_>) -> HashMap<(Section, usize), String> {
         let mut refused: HashMap<_, String> = HashMap::new();
@@ -274,17 +293,6 @@ impl Answer {
             {
                 reasons.push_str("; ");
                 reasons.push_str(&error.reason);
-                /// Whether the request, and not one of its objects, is said to hold too many.
-                fn says_too_many(&self) -> bool {
-                    let of_request = self.errors.iter().filter(|error| error.index.is_none());
-                    of_request
-                        .map(|error| error.reason.as_str())
-                        .chain([self.message.as_str()])
-                        .any(|text| {
-                            let text = text.to_lowercase();
-                            TOO_MANY.iter().any(|words| text.contains(words))
-                        })
-                }
             }
         }
         refused

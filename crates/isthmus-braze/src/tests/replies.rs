@@ -210,6 +210,12 @@ fn a_rate_limit_is_waited_out_as_the_first_matching_header_says() {
         (&[("retry-after", "soon"), ("x-ratelimit-reset", "9")], Some(9)),
         (&[("retry-after", "999999999")], Some(3_600)),
         (&[("retry-after", "-3")], None),
+        (&[("X-RateLimit-Retry-After", "7")], Some(7)),
+        (&[("Retry-After", "\"8\"")], Some(8)),
+        (&[("x-ratelimit-retry-after", &in_40s)], Some(40)),
+        (&[("x-ratelimit-retry-after", ""), ("retry-after", "8")], Some(8)),
+        (&[("x-ratelimit-reset", "1000000000")], Some(3_600)),
+        (&[("x-ratelimit-reset", "1000000001")], None),
     ];
     for (headers, seconds) in cases {
         let verdicts = braze().judge(&batch(), &reply(429, "", headers));
@@ -226,30 +232,60 @@ fn an_outage_is_not_waited_out_to_the_end_of_the_rate_window() {
     let headers = [("x-ratelimit-reset", "3000")];
     assert_snapshot!(verdict(503, "", &headers), @"unknown, after None: 503: ");
     assert_snapshot!(verdict(503, "", &[("retry-after", "4")]), @"unknown, after Some(4s): 503: ");
+    assert_snapshot!(verdict(503, "", &[("x-ratelimit-retry-after", "4")]), @"unknown, after Some(4s): 503: ");
+}
+
+/// `limit/remaining, reset after wait`, or `nothing`.
+fn budget(status: u16, headers: Headers<'_>) -> String {
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    match braze().budget(&reply(status, SUCCESS, headers)) {
+        None => "nothing".to_owned(),
+        Some(Budget { limit, remaining, reset_after }) => {
+            let reset = reset_after.map_or_else(|| "-".to_owned(), |wait| format!("{wait:?}"));
+            format!("{}/{}, reset after {reset}", number(limit), number(remaining))
+        }
+    }
 }
 
 #[test]
 fn the_budget_is_what_the_headers_say() {
-    let in_40s = (AT / 1_000 + 40).to_string();
-    let budget = |headers: Headers<'_>| braze().budget(&reply(201, SUCCESS, headers));
-    let seconds = Duration::from_secs;
-    assert_eq!(budget(&[]), None);
-    assert_eq!(
-        budget(&[
-            ("x-ratelimit-limit", "3000"),
-            ("x-ratelimit-remaining", "2999"),
-            ("x-ratelimit-reset", "2")
-        ]),
-        Some(Budget { limit: Some(3_000), remaining: Some(2_999), reset_after: Some(seconds(2)) })
-    );
-    let until_epoch =
-        budget(&[("x-ratelimit-reset", &in_40s)]).and_then(|budget| budget.reset_after);
-    assert_eq!(until_epoch, Some(Duration::from_millis(39_590)));
-    assert_eq!(
-        budget(&[("x-ratelimit-retry-after", "11")]),
-        Some(Budget { limit: None, remaining: Some(0), reset_after: Some(seconds(11)) })
-    );
-    assert_eq!(budget(&[("x-ratelimit-limit", "many")]), None);
+    const LIMIT: (&str, &str) = ("x-ratelimit-limit", "3000");
+    const LEFT: (&str, &str) = ("x-ratelimit-remaining", "2999");
+    // The reply came at .410 of its second.
+    let epoch = (AT / 1_000 + 40).to_string();
+    let epoch_millis = (AT + 40_000).to_string();
+    let past = (AT / 1_000 - 5).to_string();
+    for (status, headers, expected) in [
+        (201, &[][..], "nothing"),
+        (201, &[LIMIT, LEFT, ("x-ratelimit-reset", &epoch)], "3000/2999, reset after 39.59s"),
+        (201, &[LIMIT, LEFT, ("x-ratelimit-reset", "2")], "3000/2999, reset after 2s"),
+        (201, &[LEFT, ("x-ratelimit-reset", &epoch_millis)], "-/2999, reset after 40s"),
+        (201, &[LEFT, ("x-ratelimit-reset", &past)], "-/2999, reset after 0ns"),
+        (201, &[LEFT, ("x-ratelimit-reset", "99999")], "-/2999, reset after 3600s"),
+        (
+            201,
+            &[("X-RateLimit-Limit", "3000"), ("X-RateLimit-Remaining", "7")],
+            "3000/7, reset after -",
+        ),
+        (201, &[("x-ratelimit-remaining", "-1")], "-/0, reset after -"),
+        (201, &[("x-ratelimit-limit", "many")], "nothing"),
+        (201, &[("x-ratelimit-retry-after", "11")], "-/0, reset after 11s"),
+        (429, &[], "nothing"),
+        (429, &[("x-ratelimit-retry-after", "11")], "-/0, reset after 11s"),
+        (429, &[("X-RateLimit-Retry-After", "11")], "-/0, reset after 11s"),
+        (429, &[LIMIT, LEFT, ("x-ratelimit-reset", "2")], "3000/0, reset after 2s"),
+        (
+            429,
+            &[LEFT, ("x-ratelimit-reset", "2"), ("x-ratelimit-retry-after", "3")],
+            "-/0, reset after 3s",
+        ),
+        (429, &[("retry-after", "8")], "-/0, reset after 8s"),
+        (429, &[("retry-after", "Tue, 03 Feb 2026 09:15:32 GMT")], "-/0, reset after 29.59s"),
+        // An outage says nothing about the budget.
+        (503, &[("retry-after", "8")], "nothing"),
+    ] {
+        assert_eq!(budget(status, headers), expected, "{status} {headers:?}");
+    }
 }
 
 #[test]
