@@ -104,6 +104,11 @@ section! {
         pub backoff_first: Duration = Duration::from_millis(200) => check::not_zero,
         /// Longest wait between attempts. There is no last attempt.
         pub backoff_cap: Duration = Duration::from_mins(1) => check::not_zero,
+        /// How long the ledger remembers what became of each object.
+        pub ledger_retention: Duration = DAY * 30 => check::not_zero,
+        /// Most that the ledger may take of the disk; beyond, it forgets the oldest sooner. Without
+        /// it, all there is.
+        pub ledger_budget: Option<ByteSize> = None => check::none_or_not_zero,
         /// How long requests under way may take to end when the server stops; more than the
         /// destinations' `limits.timeout`, or their outcome is not known.
         pub stop_timeout: Duration = Duration::from_secs(35) => check::not_zero,

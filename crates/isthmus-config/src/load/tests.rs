@@ -603,6 +603,8 @@ backoff_cap = "5m"
     assert_eq!(server.http.control_token, Some(SecretRef::Env("TOKEN".to_owned())));
     assert_eq!(server.ingest.batch_body_max, ByteSize::mib(32));
     assert_eq!(server.ingest.events_per_request_max, 16);
+ledger_retention = "90d"
+ledger_budget = "10GiB"
     assert_eq!(server.log.event_retention, Duration::from_hours(30 * 24));
     assert_eq!(server.log.event_budget, Some(ByteSize::bytes(100_000_000_000)));
     assert_eq!(server.delivery.backoff_cap, Duration::from_mins(5));
@@ -612,6 +614,8 @@ backoff_cap = "5m"
 #[test]
 fn what_is_wrong_with_the_server_is_said_at_once() {
     let text = r#"
+    assert_eq!(server.delivery.ledger_retention, Duration::from_hours(90 * 24));
+    assert_eq!(server.delivery.ledger_budget, Some(ByteSize::mib(10 << 10)));
 datadir = "data"
 resources = "loop"
 [server]
@@ -630,6 +634,7 @@ backoff_first = "2m"
     isthmus.toml:2:1: unknown key `datadir`
       hint: did you mean `data_dir`?
     isthmus.toml:3:13: `resources` must be a list, found the text "loop"
+ledger_budget = "0B"
       hint: write `["loop"]`
     isthmus.toml:5:1: unknown key `lisen` in `server`
       hint: did you mean `listen`?
@@ -640,7 +645,8 @@ backoff_first = "2m"
       hint: write a whole number and a unit, like 512KB or 16MiB
     isthmus.toml:11:16: `log.event_budget` is less than `segment_max`, so nothing could be freed
     isthmus.toml:13:17: `delivery.backoff_first` is more than `backoff_cap`
-    isthmus.toml:14:2: unknown key `telemetry`
+    isthmus.toml:14:17: `delivery.ledger_budget` must be more than zero
+    isthmus.toml:15:2: unknown key `telemetry`
       hint: known keys: data_dir, resources, server, ingest, log, delivery
     "#);
     assert_snapshot!(said_of_server("a = 1\na = 2\nb = \n[server\n"), @r"
