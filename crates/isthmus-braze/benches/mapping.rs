@@ -5,8 +5,9 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isthmus_braze::BrazeStream;
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, Contract, Filter, IdentifyBy, IdentifyTarget, NestedValues,
-    OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
+    BrazeDestination, BrazeLimits, BudgetShares, Contract, Filter, IdentifyBy, IdentifyTarget,
+    NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents,
+    SendUsers, Stream,
 };
 use isthmus_config::{Secret, SecretRef};
 use isthmus_core::destination::{Guarantee, Lane, Mapped, Mapping, Message, Section, Wants};
@@ -36,6 +37,8 @@ fn stream() -> BrazeStream {
             requests_per_minute: None,
             requests_per_hour: None,
             requests_in_flight: 8,
+            shares: BudgetShares::default(),
+            company: None,
             bytes_per_request: ByteSize::bytes(3_500_000),
             linger: Duration::from_millis(20),
             timeout: Duration::from_secs(30),

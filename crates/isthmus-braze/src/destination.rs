@@ -22,6 +22,7 @@ pub struct Braze {
     url: String,
     headers: HeaderMap,
     limits: Limits,
+    company: Option<String>,
     timeout: Duration,
 }
 
@@ -57,6 +58,7 @@ impl Braze {
                 url: format!("{base}{TRACK}"),
                 headers,
                 limits,
+                company: destination.limits.company.as_deref().map(|name| name.trim().to_owned()),
                 timeout: destination.limits.timeout,
             }),
             _ => Err(problems),
@@ -132,8 +134,12 @@ impl Destination for Braze {
         check::object(message)
     }
 
-    /// The endpoint and the key: a key belongs to one workspace.
+    /// The company, where the contract counts for all of its workspaces; else the endpoint and the
+    /// key, which belongs to one workspace.
     fn account(&self) -> String {
+        if let Some(company) = &self.company {
+            return format!("company:{company}");
+        }
         let key = self.headers.get(AUTHORIZATION).map(|key| Lane::of_bytes(key.as_bytes()).0);
         format!("{} {:x}", self.url, key.unwrap_or_default())
     }

@@ -8,7 +8,7 @@ use crate::track::OBJECT_BYTES_MAX;
 use isthmus_config::Problem;
 use isthmus_config::resource::{BrazeLimits, Contract};
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Limits, Rate};
+use isthmus_core::destination::{Limits, Priority, Rate};
 use std::time::Duration;
 
 /// Arrays of a track request.
@@ -65,6 +65,20 @@ pub(crate) fn build(limits: &BrazeLimits) -> Result<Limits, Vec<Problem>> {
             None => {}
         }
     }
+    let shares = limits.shares.shares();
+    for priority in Priority::ALL {
+        let share = shares.of(priority);
+        if !(share > 0.0 && share <= 1.0) {
+            refuse(
+                &format!("shares.{}", priority.name()),
+                format!("a share of {share} is not possible"),
+                "write a number that is more than 0 and at most 1",
+            );
+        }
+    }
+    if limits.company.as_deref().is_some_and(|company| company.trim().is_empty()) {
+        refuse("company", "the company has no name".to_owned(), "name it, or leave the key out");
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -79,6 +93,7 @@ pub(crate) fn build(limits: &BrazeLimits) -> Result<Limits, Vec<Problem>> {
         bytes_per_request: bytes,
         requests_in_flight: limits.requests_in_flight,
         rates,
+        shares,
         linger: limits.linger,
     })
 }

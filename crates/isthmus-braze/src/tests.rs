@@ -7,8 +7,9 @@ mod requests;
 
 use crate::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, Contract, Filter, IdentifyBy, IdentifyTarget, NestedValues,
-    OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
+    BrazeDestination, BrazeLimits, BudgetShares, Contract, Filter, IdentifyBy, IdentifyTarget,
+    NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents,
+    SendUsers, Stream,
 };
 use isthmus_config::{Problem, Secret, SecretRef};
 use isthmus_core::destination::{
@@ -33,6 +34,8 @@ fn destination() -> BrazeDestination {
             requests_per_minute: None,
             requests_per_hour: Some(250_000),
             requests_in_flight: 8,
+            shares: BudgetShares::default(),
+            company: None,
             bytes_per_request: ByteSize::bytes(3_500_000),
             linger: Duration::from_millis(20),
             timeout: Duration::from_secs(30),

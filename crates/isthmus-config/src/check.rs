@@ -3,6 +3,7 @@
 #![expect(
     clippy::ptr_arg,
     clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
     reason = "a check is a function of the very type of its field"
 )]
 
@@ -47,6 +48,20 @@ pub(crate) fn not_zero<T: Default + PartialEq>(value: &T) -> Result<(), Wrong> {
 /// Not zero, where it is given.
 pub(crate) fn none_or_not_zero<T: Default + PartialEq>(value: &Option<T>) -> Result<(), Wrong> {
     value.as_ref().map_or(Ok(()), not_zero)
+}
+
+/// A part of a whole: more than nothing, at most all of it.
+pub(crate) fn share(share: &f64) -> Result<(), Wrong> {
+    if *share > 0.0 && *share <= 1.0 {
+        return Ok(());
+    }
+    let wrong = Wrong::new(format!("must be more than 0 and at most 1, found `{share}`"));
+    let is_percentage = (1.0..=100.0).contains(share);
+    Err(if is_percentage {
+        wrong.hint(format!("write {} for {share} %", share / 100.0))
+    } else {
+        wrong
+    })
 }
 
 /// A key that travels in requests.

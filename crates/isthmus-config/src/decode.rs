@@ -442,6 +442,19 @@ impl Decode for usize {
     }
 }
 
+impl Decode for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        let finite = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
+        scalar(node, report, Self::EXPECTED, "", finite)
+    }
+
+    fn show(&self) -> String {
+        format!("`{self}`")
+    }
+}
+
 impl Decode for ByteSize {
     const EXPECTED: &'static str = "a size";
 

@@ -2,8 +2,8 @@
 
 use crate::decode::FieldAbout;
 use crate::resource::{
-    BrazeDestination, BrazeLimits, Filter, IdentifyBy, Project, PropertyRef, SelectedEvent,
-    SelectedProperty, SendEvents, SendUsers, Stream, Throttle,
+    BrazeDestination, BrazeLimits, BudgetShares, Filter, IdentifyBy, Project, PropertyRef,
+    SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream, Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;
@@ -66,6 +66,7 @@ pub fn reference_page() -> String {
     page.push_str(DESTINATION);
     section::<BrazeDestination>(&mut page);
     section::<BrazeLimits>(&mut page);
+    section::<BudgetShares>(&mut page);
     section::<Stream>(&mut page);
     section::<IdentifyBy>(&mut page);
     section::<SendEvents>(&mut page);

@@ -8,7 +8,9 @@ mod destination;
 mod project;
 mod stream;
 
-pub use destination::{BrazeDestination, BrazeLimits, Contract, Destination, DestinationSettings};
+pub use destination::{
+    BrazeDestination, BrazeLimits, BudgetShares, Contract, Destination, DestinationSettings,
+};
 pub use project::{Project, Throttle};
 pub use stream::{
     Filter, IdentifyBy, IdentifyTarget, NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent,

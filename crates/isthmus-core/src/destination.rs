@@ -3,6 +3,10 @@
 //! A connector is data in, data out: it does no I/O, keeps no clock and retries nothing. The
 //! engine waits, counts and gives up, and has never heard of a vendor.
 
+mod shares;
+
+pub use shares::{Priority, Shares};
+
 use crate::record::Applied;
 use crate::seam::{Reply, Request};
 use crate::{ByteSize, Place, Timestamp};
@@ -145,7 +149,7 @@ pub struct EncodeError {
 }
 
 /// What one request may hold, and how many there may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Objects per request, over all sections.
     pub objects_per_request: usize,
@@ -159,6 +163,8 @@ pub struct Limits {
     pub requests_in_flight: usize,
     /// Request rates, all of which hold.
     pub rates: Vec<Rate>,
+    /// How much of each rate work of each priority may use.
+    pub shares: Shares,
     /// How long a request may wait for more objects.
     pub linger: Duration,
 }

@@ -3,7 +3,7 @@
 use super::*;
 use insta::assert_snapshot;
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Destination, Rate};
+use isthmus_core::destination::{Destination, Rate, Shares};
 
 fn problems(stream: &Stream) -> String {
     match BrazeStream::build(stream, &destination()) {
@@ -138,6 +138,30 @@ fn limits_follow_the_contract() {
 }
 
 #[test]
+fn less_urgent_work_has_its_share_of_the_budget() {
+    assert_eq!(braze().limits().shares, Shares::default());
+    let mut destination = destination();
+    destination.limits.shares.backfill = 0.25;
+    let shares = Braze::build(&destination, "key").expect("right").limits().shares;
+    assert_eq!(shares, Shares { backfill: 0.25, ..Shares::default() });
+}
+
+#[test]
+fn destinations_of_one_company_share_an_account() {
+    let account = |endpoint: &str, key: &str, company: Option<&str>| {
+        let mut destination = destination();
+        destination.endpoint = endpoint.to_owned();
+        destination.limits.company = company.map(str::to_owned);
+        Braze::build(&destination, key).expect("right").account()
+    };
+    assert_eq!(account("US-05", "a", None), account("US-05", "a", None));
+    assert_ne!(account("US-05", "a", None), account("US-05", "b", None));
+    assert_ne!(account("US-05", "a", None), account("US-06", "a", None));
+    assert_eq!(account("US-05", "a", Some("Acme")), "company:Acme");
+    assert_eq!(account("US-06", "b", Some(" Acme ")), "company:Acme");
+}
+
+#[test]
 fn every_problem_of_a_destination_is_listed() {
     let all = |destination: &mut BrazeDestination| {
         destination.endpoint = "US-11".to_owned();
@@ -147,6 +171,9 @@ fn every_problem_of_a_destination_is_listed() {
         destination.limits.requests_in_flight = 0;
         destination.limits.requests_per_hour = Some(0);
         destination.limits.timeout = Duration::ZERO;
+        destination.limits.shares.realtime_cohorts = f64::NAN;
+        destination.limits.shares.scheduled_syncs = 1.5;
+        destination.limits.company = Some(" ".to_owned());
     };
     assert_snapshot!(destination_problems(all, "  "), @"
     endpoint: `US-11` is neither a Braze instance nor a URL (did you mean `US-01` or `US-10`?)
@@ -156,6 +183,9 @@ fn every_problem_of_a_destination_is_listed() {
     limits.requests_in_flight: no request could ever be sent (write at least 1)
     limits.timeout: no reply could ever arrive (write a duration such as 30s)
     limits.requests_per_hour: no request could ever be sent (write at least 1)
+    limits.shares.realtime_cohorts: a share of NaN is not possible (write a number that is more than 0 and at most 1)
+    limits.shares.scheduled_syncs: a share of 1.5 is not possible (write a number that is more than 0 and at most 1)
+    limits.company: the company has no name (name it, or leave the key out)
     app_id: the app identifier is empty (copy it from Braze's settings, or leave the key out)
     ");
 }

@@ -1,5 +1,7 @@
 //! What a person reads when something is wrong, and that good texts are read as they are meant.
 
+mod delivery;
+
 use super::*;
 use crate::resource::*;
 use crate::secret::Secret;
@@ -120,6 +122,8 @@ limits:
   requests_per_minute: 100
   requests_per_hour: 1000
   requests_in_flight: 2
+  shares: { realtime_cohorts: 1, scheduled_syncs: 0.5, backfill: .25 }
+  company: Acme
   bytes_per_request: 1MB
   linger: 5ms
   timeout: 1m
@@ -150,6 +154,8 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
         requests_per_minute: Some(100),
         requests_per_hour: Some(1000),
         requests_in_flight: 2,
+        shares: BudgetShares { realtime_cohorts: 1.0, scheduled_syncs: 0.5, backfill: 0.25 },
+        company: Some("Acme".to_owned()),
         bytes_per_request: ByteSize::bytes(1_000_000),
         linger: Duration::from_millis(5),
         timeout: Duration::from_mins(1),
@@ -597,25 +603,25 @@ event_retention = "30d"
 event_budget = "100GB"
 [delivery]
 backoff_cap = "5m"
+ledger_retention = "90d"
+ledger_budget = "10GiB"
 "#;
     let server = parse_server(text, "isthmus.toml").unwrap();
     assert_eq!(server.http.listen.to_string(), "0.0.0.0:80");
     assert_eq!(server.http.control_token, Some(SecretRef::Env("TOKEN".to_owned())));
     assert_eq!(server.ingest.batch_body_max, ByteSize::mib(32));
     assert_eq!(server.ingest.events_per_request_max, 16);
-ledger_retention = "90d"
-ledger_budget = "10GiB"
     assert_eq!(server.log.event_retention, Duration::from_hours(30 * 24));
     assert_eq!(server.log.event_budget, Some(ByteSize::bytes(100_000_000_000)));
     assert_eq!(server.delivery.backoff_cap, Duration::from_mins(5));
+    assert_eq!(server.delivery.ledger_retention, Duration::from_hours(90 * 24));
+    assert_eq!(server.delivery.ledger_budget, Some(ByteSize::mib(10 << 10)));
     assert_eq!(server.resources, [PathBuf::from("loop"), PathBuf::from("more.yaml")]);
 }
 
 #[test]
 fn what_is_wrong_with_the_server_is_said_at_once() {
     let text = r#"
-    assert_eq!(server.delivery.ledger_retention, Duration::from_hours(90 * 24));
-    assert_eq!(server.delivery.ledger_budget, Some(ByteSize::mib(10 << 10)));
 datadir = "data"
 resources = "loop"
 [server]
@@ -628,13 +634,13 @@ queue_max = 5
 event_budget = "1MiB"
 [delivery]
 backoff_first = "2m"
+ledger_budget = "0B"
 [telemetry]
 "#;
     assert_snapshot!(said_of_server(text), @r#"
     isthmus.toml:2:1: unknown key `datadir`
       hint: did you mean `data_dir`?
     isthmus.toml:3:13: `resources` must be a list, found the text "loop"
-ledger_budget = "0B"
       hint: write `["loop"]`
     isthmus.toml:5:1: unknown key `lisen` in `server`
       hint: did you mean `listen`?

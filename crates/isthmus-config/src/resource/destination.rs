@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::secret::SecretRef;
 use crate::shape::{Shape, section, shape, words};
 use isthmus_core::ByteSize;
+use isthmus_core::destination::Shares;
 use std::time::Duration;
 
 /// `kind: destination`: a place that streams deliver to.
@@ -112,12 +113,38 @@ section! {
         pub requests_per_hour: Option<u32> = None => check::none_or_not_zero,
         /// Requests under way at once.
         pub requests_in_flight: usize = 8 => check::not_zero,
+        /// How much of each of these budgets may go to what is less urgent than streams.
+        pub shares: BudgetShares = BudgetShares::default(),
+        /// Name of the company, where the contract counts requests per company, as those by monthly
+        /// active users do: destinations of the same company share one budget.
+        pub company: Option<String> = None => check::none_or_not_blank,
         /// Size of a request's body; Braze takes 4 MB.
         pub bytes_per_request: ByteSize = ByteSize::bytes(3_500_000) => check::not_zero,
         /// How long a request may wait for more objects.
         pub linger: Duration = Duration::from_millis(20),
         /// How long an answer may take before the outcome counts as unknown.
         pub timeout: Duration = Duration::from_secs(30) => check::not_zero,
+    }
+}
+
+section! {
+    /// `limits.shares` of a destination: the part of each request budget that such work may use at
+    /// most, as a number up to 1. Streams may use all of it.
+    pub struct BudgetShares {
+        /// Cohorts whose members are told as they come and go.
+        pub realtime_cohorts: f64 = Shares::default().realtime_cohorts => check::share,
+        /// Syncs that run by the clock.
+        pub scheduled_syncs: f64 = Shares::default().scheduled_syncs => check::share,
+        /// What is sent for the past.
+        pub backfill: f64 = Shares::default().backfill => check::share,
+    }
+}
+
+impl BudgetShares {
+    /// What the engine goes by.
+    pub fn shares(&self) -> Shares {
+        let Self { realtime_cohorts, scheduled_syncs, backfill } = *self;
+        Shares { realtime_cohorts, scheduled_syncs, backfill }
     }
 }
 
