@@ -5,9 +5,9 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isthmus_braze::BrazeStream;
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, BudgetShares, Contract, Filter, IdentifyBy, IdentifyTarget,
-    NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents,
-    SendUsers, Stream,
+    BrazeDestination, BrazeLimits, BudgetShares, Contract, DeliveryGuarantee, Filter, IdentifyBy,
+    IdentifyTarget, NestedValues, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
+    SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Secret, SecretRef};
 use isthmus_core::destination::{Guarantee, Lane, Mapped, Mapping, Message, Section, Wants};
@@ -56,6 +56,7 @@ fn stream() -> BrazeStream {
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,
+        retry: Retry::Forever,
         send_events: Some(SendEvents {
             events: vec![SelectedEvent {
                 name: "Order Completed".to_owned(),
@@ -65,7 +66,9 @@ fn stream() -> BrazeStream {
                     values: vec!["50".to_owned()],
                 }],
                 as_name: None,
+                delivery: None,
             }],
+            delivery: DeliveryGuarantee::AtLeastOnce,
             event_properties: properties(&["total", "currency", "order_id", "items"]),
             user_properties: properties(&["plan", "seats"]),
         }),

@@ -7,9 +7,9 @@ mod requests;
 
 use crate::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, BudgetShares, Contract, Filter, IdentifyBy, IdentifyTarget,
-    NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents,
-    SendUsers, Stream,
+    BrazeDestination, BrazeLimits, BudgetShares, Contract, DeliveryGuarantee, Filter, IdentifyBy,
+    IdentifyTarget, NestedValues, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
+    SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Problem, Secret, SecretRef};
 use isthmus_core::destination::{
@@ -59,12 +59,15 @@ fn stream() -> Stream {
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,
+        retry: Retry::Forever,
         send_events: Some(SendEvents {
             events: vec![SelectedEvent {
                 name: "Order Completed".to_owned(),
                 filters: Vec::new(),
                 as_name: None,
+                delivery: None,
             }],
+            delivery: DeliveryGuarantee::AtLeastOnce,
             event_properties: selected(&["total", "currency"]),
             user_properties: selected(&["plan"]),
         }),

@@ -6,15 +6,17 @@
 
 mod destination;
 mod project;
+mod retry;
 mod stream;
 
 pub use destination::{
     BrazeDestination, BrazeLimits, BudgetShares, Contract, Destination, DestinationSettings,
 };
 pub use project::{Project, Throttle};
+pub use retry::{Retry, RetryLimits};
 pub use stream::{
-    Filter, IdentifyBy, IdentifyTarget, NestedValues, OnUnset, PropertyRef, Scope, SelectedEvent,
-    SelectedProperty, SendEvents, SendUsers, Stream,
+    DeliveryGuarantee, Filter, IdentifyBy, IdentifyTarget, NestedValues, OnUnset, PropertyRef,
+    Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
 };
 
 use crate::decode::Report;

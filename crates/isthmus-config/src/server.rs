@@ -102,7 +102,7 @@ section! {
     pub struct DeliveryConfig {
         /// Longest first wait before a request is tried again; it doubles with every attempt.
         pub backoff_first: Duration = Duration::from_millis(200) => check::not_zero,
-        /// Longest wait between attempts. There is no last attempt.
+        /// Longest wait between attempts. There is no last one, unless a stream's `retry` says so.
         pub backoff_cap: Duration = Duration::from_mins(1) => check::not_zero,
         /// How long the ledger remembers what became of each object.
         pub ledger_retention: Duration = DAY * 30 => check::not_zero,

@@ -3,8 +3,10 @@
 //! A connector is data in, data out: it does no I/O, keeps no clock and retries nothing. The
 //! engine waits, counts and gives up, and has never heard of a vendor.
 
+mod retry;
 mod shares;
 
+pub use retry::{RetryPolicy, Waits};
 pub use shares::{Priority, Shares};
 
 use crate::record::Applied;

@@ -192,7 +192,7 @@ impl Building {
                 if for_all || for_filters { Wants::ItemAndUserProperties } else { Wants::Item };
             if types.find(&event.name).is_none() {
                 types.insert(&event.name);
-                let rule = EventRule::new(name.clone(), app_id, filters);
+                let rule = EventRule::new(name.clone(), app_id, filters, send.guarantee_of(event));
                 selected.push(Selected { rule, wants });
             } else {
                 self.problems.push(

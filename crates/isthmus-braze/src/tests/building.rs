@@ -47,6 +47,7 @@ fn every_problem_of_a_stream_is_listed() {
                 filter(Scope::Event, "total", "greater", &[]),
             ],
             as_name: Some("x".repeat(256)),
+            delivery: None,
         });
         events.events.push(events.events[0].clone());
         events.event_properties = selected(&["total", "currency as total", "$price", "a as  "]);

@@ -107,6 +107,35 @@ fn filters_look_where_their_scope_says() {
 }
 
 #[test]
+fn each_event_has_its_guarantee_and_user_updates_are_sent_again() {
+    let guarantees = |of_stream, of_event| {
+        let built = build(&stream_with(|stream| {
+            let events = events_of(stream);
+            events.delivery = of_stream;
+            events.events[0].delivery = of_event;
+        }));
+        let mut out = Vec::new();
+        let changes = vec![changed("plan", None, Some("\"pro\""))];
+        built.map(&Applied::Event(event()), Some(PROFILE), &mut out);
+        built.map(&Applied::UserChange(change(changes)), Some(PROFILE), &mut out);
+        let guarantee = |mapped: &Mapped| match mapped {
+            Mapped::Deliver(message) => message.guarantee,
+            other => panic!("{other:?}"),
+        };
+        out.iter().map(guarantee).collect::<Vec<_>>()
+    };
+    let (least, most) = (DeliveryGuarantee::AtLeastOnce, DeliveryGuarantee::AtMostOnce);
+    for (of_stream, of_event, expected) in [
+        (least, None, Guarantee::AtLeastOnce),
+        (most, None, Guarantee::AtMostOnce),
+        (least, Some(most), Guarantee::AtMostOnce),
+        (most, Some(least), Guarantee::AtLeastOnce),
+    ] {
+        assert_eq!(guarantees(of_stream, of_event), [expected, Guarantee::AtLeastOnce]);
+    }
+}
+
+#[test]
 fn all_filters_must_hold() {
     let stream = stream_with(|stream| {
         events_of(stream).events[0].filters = vec![

@@ -60,7 +60,12 @@ pub(crate) enum Subject {
 }
 
 impl EventRule {
-    pub(crate) fn new(name: String, app_id: Option<&str>, filters: Vec<Filtered>) -> Self {
+    pub(crate) fn new(
+        name: String,
+        app_id: Option<&str>,
+        filters: Vec<Filtered>,
+        guarantee: Guarantee,
+    ) -> Self {
         let mut before_time = String::new();
         if let Some(app_id) = app_id {
             before_time.push_str(",\"app_id\":");
@@ -69,7 +74,7 @@ impl EventRule {
         before_time.push_str(",\"name\":");
         json::push_text(&mut before_time, &name);
         before_time.push_str(",\"time\":\"");
-        Self { name, before_time, filters, guarantee: Guarantee::AtLeastOnce }
+        Self { name, before_time, filters, guarantee }
     }
 
     fn holds(&self, values: &Values<'_, '_>) -> bool {

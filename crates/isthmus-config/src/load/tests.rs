@@ -71,8 +71,12 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
     let destination =
         Destination { name: "braze".to_owned(), settings: DestinationSettings::Braze(braze) };
     let property = |name: &str| SelectedProperty { name: name.to_owned(), as_name: None };
-    let event =
-        |name: &str, filters| SelectedEvent { name: name.to_owned(), filters, as_name: None };
+    let event = |name: &str, filters| SelectedEvent {
+        name: name.to_owned(),
+        filters,
+        as_name: None,
+        delivery: None,
+    };
     let total = PropertyRef { scope: Scope::Event, name: "total".to_owned() };
     let filter =
         Filter { property: total, op: "greater".to_owned(), values: vec!["50".to_owned()] };
@@ -90,8 +94,10 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,
+        retry: Retry::Forever,
         send_events: Some(SendEvents {
             events: vec![event("Order Completed", vec![filter]), event("Trial Started", vec![])],
+            delivery: DeliveryGuarantee::AtLeastOnce,
             event_properties: vec![property("total"), property("currency")],
             user_properties: vec![plan],
         }),
@@ -137,8 +143,10 @@ identify_by: { from: { scope: user, name: user_id }, to: user_alias }
 user_alias_label: amplitude
 update_existing_only: true
 nested_values: json_string
+retry: { attempts: 3, for: 4h }
 send_events:
-  events: [ { name: A, as: B, filters: [ { property: plan, op: is, values: [1.50, true, pro] } ] } ]
+  delivery: at_most_once
+  events: [ { name: A, as: B, delivery: at_least_once, filters: [ { property: plan, op: is, values: [1.50, true, pro] } ] } ]
 send_users: { send_all_selected_on_change: true, on_unset: ignore }
 ";
     let resources = parse_resources(text, "loop.yaml").unwrap();
@@ -165,7 +173,12 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
     assert_eq!(stream.identify_by.from.scope, Scope::User);
     assert_eq!(stream.user_alias_label.as_deref(), Some("amplitude"));
     assert_eq!(stream.nested_values, NestedValues::JsonString);
-    let event = stream.send_events.unwrap().events.pop().unwrap();
+    let limits = RetryLimits { attempts: Some(3), within: Some(Duration::from_hours(4)) };
+    assert_eq!(stream.retry, Retry::Limited(limits));
+    let mut send_events = stream.send_events.unwrap();
+    assert_eq!(send_events.delivery, DeliveryGuarantee::AtMostOnce);
+    let event = send_events.events.pop().unwrap();
+    assert_eq!(event.delivery, Some(DeliveryGuarantee::AtLeastOnce));
     assert_eq!(event.as_name.as_deref(), Some("B"));
     assert_eq!(event.filters[0].property.scope, Scope::Event);
     assert_eq!(event.filters[0].values, ["1.50", "true", "pro"]);

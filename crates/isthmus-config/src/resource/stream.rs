@@ -4,7 +4,9 @@ use crate::check;
 use crate::decode::{Report, Wrong};
 use crate::diagnostic::{Problem, clip};
 use crate::node::Node;
+use crate::resource::Retry;
 use crate::shape::{Shape, shape, words};
+use isthmus_core::destination::{Guarantee, RetryPolicy};
 use std::collections::HashMap;
 
 shape! {
@@ -27,6 +29,9 @@ shape! {
         pub update_existing_only: bool = false,
         /// What becomes of objects and arrays of objects.
         pub nested_values: NestedValues = NestedValues::Drop,
+        /// How long an object is tried that the destination does not take. What it refuses for good
+        /// is not tried again.
+        pub retry: Retry = Retry::Forever,
         /// Events to forward; without it none are.
         pub send_events: Option<SendEvents>,
         /// User properties to forward when they change; without it none are.
@@ -75,6 +80,8 @@ shape! {
     pub struct SendEvents {
         /// Event types to forward; at least one.
         pub events: Vec<SelectedEvent>,
+        /// What happens to an event of which nobody knows whether it was taken.
+        pub delivery: DeliveryGuarantee = DeliveryGuarantee::AtLeastOnce,
         /// Event properties to attach.
         pub event_properties: Vec<SelectedProperty> = Vec::new(),
         /// User properties to attach, as they were at the time of the event.
@@ -91,6 +98,20 @@ shape! {
         pub filters: Vec<Filter> = Vec::new(),
         /// Name of the event at Braze, where it differs.
         pub as_name ("as"): Option<String> => check::none_or_not_blank,
+        /// What happens when nobody knows whether it was taken, where that differs from
+        /// `send_events.delivery`.
+        pub delivery: Option<DeliveryGuarantee>,
+    }
+}
+
+words! {
+    /// What happens to an event of which nobody knows whether it was taken: no answer came, or one
+    /// that says only that something went wrong.
+    pub enum DeliveryGuarantee {
+        /// Sent again; it may arrive twice.
+        AtLeastOnce = "at_least_once",
+        /// Not sent again; it may be missing.
+        AtMostOnce = "at_most_once",
     }
 }
 
@@ -179,6 +200,7 @@ impl Stream {
             let hint = "it is the `alias_label` of the alias object at Braze";
             problems.push(Problem::new("user_alias_label", message).hint(hint));
         }
+        problems.extend(self.retry.check("retry"));
         if let Some(send_events) = &self.send_events {
             send_events.check(&mut problems);
         }
@@ -188,9 +210,28 @@ impl Stream {
         }
         problems
     }
+
+    /// How long its objects are tried.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        self.retry.policy()
+    }
+}
+
+impl DeliveryGuarantee {
+    fn guarantee(self) -> Guarantee {
+        match self {
+            Self::AtLeastOnce => Guarantee::AtLeastOnce,
+            Self::AtMostOnce => Guarantee::AtMostOnce,
+        }
+    }
 }
 
 impl SendEvents {
+    /// What happens to an event selected by `event` of which nobody knows whether it was taken.
+    pub fn guarantee_of(&self, event: &SelectedEvent) -> Guarantee {
+        event.delivery.unwrap_or(self.delivery).guarantee()
+    }
+
     fn check(&self, problems: &mut Vec<Problem>) {
         if self.events.is_empty() {
             let message = "`send_events.events` is empty";
@@ -230,7 +271,7 @@ fn check_twice<'a>(
 impl SelectedEvent {
     fn named(name: &str) -> Result<Self, Wrong> {
         check::not_blank(&name.to_owned())?;
-        Ok(Self { name: name.to_owned(), filters: Vec::new(), as_name: None })
+        Ok(Self { name: name.to_owned(), filters: Vec::new(), as_name: None, delivery: None })
     }
 }
 
