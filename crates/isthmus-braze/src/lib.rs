@@ -5,8 +5,8 @@
 //! - [`BrazeStream`]: what one stream tells Braze. Built from a stream resource, it maps events and
 //!   user changes to objects of `POST /users/track` (`track`), with the identifier that Braze
 //!   knows the user by ([`identifier`]) and values as Braze takes them (`value`).
-//! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`) and reads
-//!   the answer (`reply`).
+//! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`), reads the
+//!   answer (`reply`), and tells what of an edited object Braze is certain to refuse (`check`).
 //!
 //! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
 //! unchanged attributes, ignores over-long strings without an error, and says success when it has
