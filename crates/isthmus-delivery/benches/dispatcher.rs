@@ -2,10 +2,13 @@
 //! ceiling of a destination, vendor, disk and connector apart.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use isthmus_core::destination::{Guarantee, Lane, Limits, Mapped, Message, Section, Verdict};
+use isthmus_core::destination::{
+    Guarantee, Lane, Limits, Mapped, Message, Section, Shares, Verdict,
+};
 use isthmus_core::seam::Backoff;
 use isthmus_core::{ByteSize, Place, Timestamp};
-use isthmus_delivery::dispatcher::{Dispatcher, Ending, Extent, Moment, Rules, Window};
+use isthmus_delivery::dispatcher::{Dispatcher, Ending, Extent, Manner, Moment, Rules, Window};
+use isthmus_delivery::governor::SharedGovernor;
 use isthmus_delivery::journal::Checkpoint;
 use std::time::Duration;
 
@@ -18,7 +21,13 @@ fn mapped(users: u64) -> Vec<Vec<Mapped>> {
     let object = |user: u64, section| {
         let (lane, name) =
             (Lane::of(&format!("external_id:u{user}")), "Order Completed".to_owned());
-        Mapped::Deliver(Message { lane, section: Section(section), name, payload: "x".repeat(300), guarantee: Guarantee::AtLeastOnce })
+        Mapped::Deliver(Message {
+            lane,
+            section: Section(section),
+            name,
+            payload: "x".repeat(300),
+            guarantee: Guarantee::AtLeastOnce,
+        })
     };
     let item = |n: u64| vec![object(n % users, 0), object(n % users, 1)];
     (0..OBJECTS / 2).map(item).collect()
@@ -33,12 +42,14 @@ fn deliver(items: Vec<Vec<Mapped>>) -> u64 {
         requests_in_flight: 64,
         rates: Vec::new(),
         linger: Duration::ZERO,
+        shares: Shares::default(),
     };
     let backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(1) };
     let rules = Rules { limits, backoff, window: Window::default() };
-    let mut dispatcher = Dispatcher::new("bench", rules, Checkpoint::default());
+    let governor = SharedGovernor::new(&rules.limits);
+    let mut dispatcher = Dispatcher::new("bench", rules, governor, Checkpoint::default(), NOW);
     let log = Extent { start: 0, end: 0 };
-    let added = dispatcher.add_stream("product".into(), true, log);
+    let added = dispatcher.add_stream("product".into(), Manner::default(), log);
     let stream = added.expect("the first stream is new");
     let (mut letters, mut journal_bytes) = (Vec::new(), 0);
     let mut items = items.into_iter().zip(0u32..).peekable();
@@ -54,14 +65,15 @@ fn deliver(items: Vec<Vec<Mapped>>) -> u64 {
         while let Some(id) = dispatcher.start(NOW) {
             in_flight.push(id);
         }
-        if let Some(entry) = dispatcher.take_entry() {
+        if let Some(entry) = dispatcher.take_entry(NOW) {
             journal_bytes += entry.encode().len() as u64;
         }
         for id in in_flight.drain(..) {
             let verdicts = vec![Verdict::Accepted; dispatcher.batch(id).len()];
             dispatcher.count_sent(id, verdicts.len(), 20_000);
-            let ending = Ending::Judged { status: 201, verdicts, budget: None };
-            dispatcher.finish(id, &ending, NOW, 7, &mut letters);
+            let message = String::new();
+            let ending = Ending::Judged { status: 201, message, verdicts, budget: None };
+            dispatcher.finish(id, &ending, Duration::ZERO, NOW, 7, &mut letters);
         }
     }
     journal_bytes

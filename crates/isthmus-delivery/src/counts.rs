@@ -1,10 +1,12 @@
 //! What a stream and a destination count. The unit is one mapped object, unless it says otherwise.
 
+use crate::journal::Was;
 use serde::{Deserialize, Serialize};
 
 /// What became of the objects of one stream since the stream exists. Part of the journal's format.
 ///
-/// `accepted = delivered + rejected + discarded + pending`, where pending is counted apart.
+/// `accepted = delivered + rejected + discarded + pending`. Of what is pending, `parked` is counted
+/// here and the rest apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Outcomes of the mapping: objects to deliver, objects discarded, objects rejected.
@@ -13,10 +15,15 @@ pub struct Counts {
     pub delivered: u64,
     /// Of those delivered, the ones acknowledged the first time they were sent.
     pub delivered_at_once: u64,
-    /// Refused for good, by the vendor or by the mapping on its behalf: dead letters.
+    /// Refused for good, by the vendor or by the mapping on its behalf, or given up: dead letters.
     pub rejected: u64,
-    /// Held back by a rule of the mapping.
+    /// Of those rejected, the ones given up by the stream's retry policy.
+    pub expired: u64,
+    /// Held back by a rule of the mapping, or let go by somebody.
     pub discarded: u64,
+    /// Sent, nobody knows what became of them, and not sent again: part of what is pending until
+    /// somebody or something says.
+    pub parked: u64,
     /// Times that an object has to be sent again, for whatever reason.
     pub retries: u64,
     /// Times that an object was sent and no answer came.
@@ -29,6 +36,27 @@ pub struct Counts {
     pub requests: u64,
     /// Payload bytes sent.
     pub bytes: u64,
+}
+
+impl Counts {
+    /// Objects that are not to be sent again, unless somebody asks for it.
+    pub fn ended(&self) -> u64 {
+        self.delivered + self.rejected + self.discarded + self.parked
+    }
+
+    /// An object that had ended is to be counted as something else.
+    pub(crate) fn leave(&mut self, was: Was) {
+        let count = match was {
+            Was::Rejected => &mut self.rejected,
+            Was::Expired => {
+                self.expired = self.expired.saturating_sub(1);
+                &mut self.rejected
+            }
+            Was::Parked => &mut self.parked,
+            Was::Elsewhere => return,
+        };
+        *count = count.saturating_sub(1);
+    }
 }
 
 /// What a destination's requests add up to since the destination exists. Part of the journal's

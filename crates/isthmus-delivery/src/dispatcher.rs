@@ -4,24 +4,33 @@
 //! It refuses to know: where the log is, how requests travel, who the vendor is.
 
 use crate::counts::Totals;
-use crate::governor::Governor;
-use crate::health::{Condition, Health};
-use crate::journal::{Checkpoint, Entry, Intent, ObjectKey, Objects, Step, StreamRecord};
+use crate::dead_letters::LetterChange;
+use crate::governor::SharedGovernor;
+use crate::health::{Condition, Health, on_the_wall, until};
+use crate::journal::{
+    Aside, Checkpoint, Entry, Fate, Intent, ObjectKey, Objects, Progress, Step, StreamRecord,
+};
 use crate::lanes::{Lanes, Queued, Ticket};
 use crate::metrics::Meters;
 use crate::status::{DestinationStatus, StreamStatus};
-use crate::stream::{Stream, Unjournaled};
-use isthmus_core::destination::{Delivery, Limits, Mapped, Message};
+use crate::stream::Stream;
+use isthmus_core::destination::{
+    Delivery, Guarantee, Limits, Mapped, Message, Priority, RetryPolicy,
+};
 use isthmus_core::seam::{Backoff, Clock};
 use isthmus_core::{Place, Timestamp};
-use isthmus_state::dead_letters::DeadLetter;
+use isthmus_state::dead_letters::{Cause, DeadLetter};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod decisions;
 mod ending;
+mod jobs;
 
 pub use crate::stream::{StreamNumber, Window};
+pub use decisions::Decided;
 pub use ending::Ending;
 
 /// One instant on both clocks.
@@ -68,20 +77,74 @@ pub enum StreamError {
     Unknown { name: String },
     #[error("stream `{name}` exists already")]
     Exists { name: String },
+    #[error("there is no job {number} that runs")]
+    UnknownJob { number: u32 },
+}
+
+/// What the operator says about a stream, beside what it maps.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    pub enabled: bool,
+    /// How urgent its objects are.
+    pub priority: Priority,
+    /// When its objects are given up.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { enabled: true, priority: Priority::Triggers, retry: RetryPolicy::default() }
+    }
 }
 
 struct InFlight {
     batch: Vec<Delivery>,
     tickets: Vec<Ticket>,
     epoch: u64,
+    priority: Priority,
+}
+
+/// Whose fault it is that a request is refused for holding too many objects is found once: more
+/// than `taken` and less than `too_many` is not known yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    taken: usize,
+    /// Zero while no request was refused for that.
+    too_many: usize,
+}
+
+impl Room {
+    /// How many objects to try next.
+    fn objects_max(self, limit: usize) -> usize {
+        match self.too_many {
+            0 => limit,
+            too_many => (self.taken + (too_many - self.taken) / 2).clamp(1, limit),
+        }
+    }
+
+    fn takes(&mut self, objects: usize) {
+        self.taken = self.taken.max(objects);
+        if self.too_many != 0 && self.too_many <= self.taken {
+            // The vendor takes more than it did: what was learned is wrong.
+            self.too_many = 0;
+        }
+    }
+
+    fn refuses(&mut self, objects: usize) {
+        if self.too_many == 0 || objects < self.too_many {
+            self.too_many = objects;
+        }
+        self.taken = self.taken.min(objects.saturating_sub(1));
+    }
 }
 
 /// The state of delivery to one destination.
 pub struct Dispatcher {
     rules: Rules,
     lanes: Lanes,
-    governor: Governor,
+    governor: SharedGovernor,
     health: Health,
+    room: Room,
     streams: BTreeMap<StreamNumber, Stream>,
     /// Streams that the journal knows and nobody asked for in this run.
     dormant: Vec<StreamRecord>,
@@ -92,6 +155,8 @@ pub struct Dispatcher {
     next_group: u64,
     /// What is not on its way to the journal yet.
     steps: Vec<Step>,
+    /// What ended without a request, as [`Self::steps`].
+    asides: BTreeMap<(Fate, Cow<'static, str>), Vec<ObjectKey>>,
     /// Something changed that only a checkpoint records.
     checkpoint_wanted: bool,
     meters: Meters,
@@ -101,12 +166,25 @@ impl Dispatcher {
     /// A dispatcher for the destination `name` that goes on from what its journal has `known`.
     ///
     /// It has no streams until [`Self::add_stream`] is called for each.
-    pub fn new(name: &str, rules: Rules, known: Checkpoint) -> Self {
+    pub fn new(
+        name: &str,
+        rules: Rules,
+        governor: SharedGovernor,
+        known: Checkpoint,
+        now: Moment,
+    ) -> Self {
         let rules = Rules { limits: usable(rules.limits), ..rules };
+        let mut health = Health::new(rules.backoff);
+        health.recover(&known.waits, now);
+        let throttled = until(known.waits.throttled_until, now, Duration::MAX);
+        governor.lock().pause_for(now.monotonic, throttled);
+        let count = |objects| usize::try_from(objects).unwrap_or(usize::MAX);
+        let (taken, too_many) = (count(known.objects_taken), count(known.objects_too_many));
         Self {
             lanes: Lanes::new(rules.limits.clone()),
-            governor: Governor::new(&rules.limits.rates),
-            health: Health::new(rules.backoff),
+            governor,
+            health,
+            room: Room { taken, too_many },
             streams: BTreeMap::new(),
             dormant: known.streams,
             requests: BTreeMap::new(),
@@ -115,6 +193,7 @@ impl Dispatcher {
             next_stream: known.next_stream,
             next_group: 0,
             steps: Vec::new(),
+            asides: BTreeMap::new(),
             // What replaying the journal concluded must not be concluded again.
             checkpoint_wanted: true,
             meters: Meters::new(name),
@@ -129,14 +208,16 @@ impl Dispatcher {
     pub fn add_stream(
         &mut self,
         name: Arc<str>,
-        enabled: bool,
+        manner: Manner,
         log: Extent,
     ) -> Result<StreamNumber, StreamError> {
-        if self.streams.values().any(|stream| stream.name == name) {
+        if self.number_of(&name).is_ok() {
             return Err(StreamError::Exists { name: name.to_string() });
         }
-        let known = self.dormant.iter().position(|record| *record.name == *name);
-        let stream = if let Some(known) = known {
+        let Manner { enabled, priority, retry } = manner;
+        let is_it = |record: &StreamRecord| record.job.is_none() && *record.name == *name;
+        let known = self.dormant.iter().position(is_it);
+        let mut stream = if let Some(known) = known {
             let record = self.dormant.swap_remove(known);
             let read_to = record.position;
             let mut stream = Stream::recovered(record);
@@ -155,6 +236,8 @@ impl Dispatcher {
             self.next_stream += 1;
             Stream::new(number, name, enabled, log.end)
         };
+        stream.priority = priority;
+        stream.retry = retry;
         let number = stream.number;
         self.streams.insert(number, stream);
         self.checkpoint_wanted = true;
@@ -164,13 +247,15 @@ impl Dispatcher {
     /// Call once every stream of this run is added: those that the journal knows and nobody asked
     /// for are disabled from now on. Returns their names.
     pub fn retire_the_rest(&mut self) -> Vec<String> {
-        for record in &mut self.dormant {
+        let gone = self.dormant.iter_mut().filter(|record| record.job.is_none());
+        gone.map(|record| {
             if record.enabled {
                 record.enabled = false;
                 record.stop_at = Some(record.position);
             }
-        }
-        self.dormant.iter().map(|record| record.name.clone()).collect()
+            record.name.clone()
+        })
+        .collect()
     }
 
     /// Forgets a stream: what it had pending is not sent any more.
@@ -198,7 +283,8 @@ impl Dispatcher {
     }
 
     fn number_of(&self, name: &str) -> Result<StreamNumber, StreamError> {
-        let found = self.streams.values().find(|stream| *stream.name == *name);
+        let is_it = |stream: &&Stream| stream.job.is_none() && *stream.name == *name;
+        let found = self.streams.values().find(is_it);
         found
             .map(|stream| stream.number)
             .ok_or_else(|| StreamError::Unknown { name: name.to_owned() })
@@ -207,13 +293,15 @@ impl Dispatcher {
     /// Stops all sending until [`Self::resume`].
     pub fn halt(&mut self, reason: String) {
         self.health.halt(reason);
+        self.checkpoint_wanted = true;
     }
 
     /// Sends again, without waiting for back-off or for what the vendor asked.
     pub fn resume(&mut self) {
         self.health.resume();
-        self.governor.resume();
+        self.governor.lock().resume();
         self.lanes.hurry();
+        self.checkpoint_wanted = true;
     }
 
     // ---- reading ----
@@ -221,18 +309,25 @@ impl Dispatcher {
     /// The record to read next in a log that ends at `end`: the one that the stream furthest
     /// behind needs, so that streams side by side read it together and lanes fill in log order.
     pub fn next_read(&self, end: u64) -> Option<u64> {
-        let wanted = |stream: &Stream| stream.wants(end, &self.rules.window);
+        let wanted = |stream: &Stream| self.wanted(stream, end);
         self.streams.values().filter_map(wanted).min()
     }
 
     /// The streams that read the record at `offset` now, each with the first place of it that is
     /// not finished yet.
     pub fn readers_at(&self, offset: u64) -> Vec<(StreamNumber, Place)> {
-        let reads = |stream: &&Stream| {
-            stream.wants(offset.saturating_add(1), &self.rules.window) == Some(offset)
-        };
+        let reads =
+            |stream: &&Stream| self.wanted(stream, offset.saturating_add(1)) == Some(offset);
         let readers = self.streams.values().filter(reads);
         readers.map(|stream| (stream.number, stream.floor())).collect()
+    }
+
+    /// The record that `stream` wants next. The past waits while it would stand in a user's way.
+    fn wanted(&self, stream: &Stream, end: u64) -> Option<u64> {
+        if stream.priority == Priority::Backfill && self.lanes.is_crowded() {
+            return None;
+        }
+        stream.wants(end, &self.rules.window)
     }
 
     /// Takes what `stream` mapped the item at `place` to. `mapped` is empty afterwards; what the
@@ -244,63 +339,99 @@ impl Dispatcher {
         accepted_at: Timestamp,
         mapped: &mut Vec<Mapped>,
         now: Moment,
-        letters: &mut Vec<DeadLetter>,
+        letters: &mut Vec<LetterChange>,
     ) {
         let payload_bytes_max = self.lanes.payload_bytes_max();
         let Some(stream) = self.streams.get_mut(&stream) else { return };
         let item = stream.next_item();
-        let (mut open, mut done, mut unjournaled) = (0, Vec::new(), Vec::new());
+        let since = stream.since(accepted_at);
+        let (mut open, mut done) = (0, Vec::new());
         for (part, mapped) in mapped.drain(..).enumerate() {
             let Ok(part) = u16::try_from(part) else {
-                unjournaled.push(Unjournaled::Discarded("more objects than an item may have"));
+                // Without a number it cannot be written down.
+                stream.discard(MORE_PARTS);
                 continue;
             };
-            let mapped = match mapped {
+            if stream.was_done(place, part) {
+                done.push(part);
+                continue;
+            }
+            if let Some(job) = &mut stream.job
+                && job.skips.contains(place, part)
+            {
+                job.record.skipped += 1;
+                done.push(part);
+                continue;
+            }
+            let key = ObjectKey { stream: stream.number.0, place, part };
+            let message = match mapped {
                 Mapped::Deliver(message) if message.payload.len() > payload_bytes_max => {
                     let actual = message.payload.len();
                     let reason =
                         format!("object of {actual} bytes exceeds {payload_bytes_max} bytes");
-                    Mapped::Reject { reason, message }
+                    Err((reason, message))
                 }
-                mapped => mapped,
-            };
-            match mapped {
+                Mapped::Deliver(message) => Ok(message),
+                Mapped::Reject { reason, message } => Err((reason, message)),
                 Mapped::Discard { reason } => {
                     self.meters.discarded(reason);
-                    unjournaled.push(Unjournaled::Discarded(reason));
+                    stream.discard(reason);
+                    note(&mut self.asides, Fate::Discarded, reason, key);
+                    done.push(part);
+                    continue;
                 }
-                Mapped::Reject { reason, message } => {
-                    self.meters.rejected.increment(1);
-                    unjournaled.push(Unjournaled::Rejected);
-                    let delivery =
-                        Delivery { stream: stream.name.clone(), place, part, accepted_at, message };
-                    letters.push(dead_letter(delivery, reason, now.wall));
+            };
+            let tried = stream.tried(place, part);
+            let of = |message| {
+                let stream = stream.name.clone();
+                Delivery { stream, place, part, accepted_at, message }
+            };
+            let ticket = Ticket {
+                stream: stream.number,
+                item: Some(item),
+                priority: stream.priority,
+                since,
+                attempts: tried.map_or(0, |tried| tried.attempts),
+                failing_since: now.monotonic,
+                unknown: tried.is_some_and(|tried| tried.unknown),
+                group: None,
+            };
+            let ended = match message {
+                Err((reason, message)) => Some((Fate::Refused, Cause::Rejected, reason, message)),
+                Ok(message) if ticket.unknown && message.guarantee == Guarantee::AtMostOnce => {
+                    let reason = NO_OUTCOME.to_owned();
+                    Some((Fate::Parked, Cause::Unknown, reason, message))
                 }
-                Mapped::Deliver(_) if stream.was_done(place, part) => done.push(part),
-                Mapped::Deliver(message) => {
+                Ok(message) => {
                     open += 1;
                     stream.counts.accepted += 1;
                     stream.pending += 1;
                     stream.pending_bytes += message.payload.len() as u64;
-                    let ticket = Ticket {
-                        stream: stream.number,
-                        item,
-                        attempts: 0,
-                        failing_since: Duration::ZERO,
-                        unknown: stream.is_unknown(place, part),
-                        group: None,
-                    };
-                    let delivery =
-                        Delivery { stream: stream.name.clone(), place, part, accepted_at, message };
-                    self.lanes.push(Queued { delivery, ticket }, now.monotonic);
+                    let retry_at = tried.map(|tried| {
+                        now.monotonic + until(tried.retry_at, now, self.rules.backoff.cap)
+                    });
+                    let queued = Queued { delivery: of(message), ticket };
+                    self.lanes.push(queued, retry_at, now.monotonic);
+                    None
                 }
+            };
+            if let Some((fate, cause, reason, message)) = ended {
+                done.push(part);
+                stream.counts.accepted += 1;
+                if fate == Fate::Parked {
+                    stream.counts.parked += 1;
+                } else {
+                    stream.counts.rejected += 1;
+                    self.meters.rejected.increment(1);
+                }
+                let letter = dead_letter(of(message), &ticket, cause, reason.clone(), now.wall);
+                stream.forget_tries(place, part);
+                note(&mut self.asides, fate, reason, key);
+                letters.push(LetterChange::Keep(letter));
             }
         }
         if open > 0 || !done.is_empty() {
             stream.add_item(place, open, &done);
-        }
-        for outcome in unjournaled {
-            stream.add_unjournaled(outcome);
         }
     }
 
@@ -317,19 +448,32 @@ impl Dispatcher {
     /// the request must not leave before that is on disk.
     pub fn start(&mut self, now: Moment) -> Option<RequestId> {
         self.lanes.wake(now.monotonic);
-        if self.next_start(now.monotonic)? > now.monotonic {
+        if self.health.free_at() > now.monotonic {
             return None;
         }
-        let queued = self.lanes.fill(self.health.caution().objects_per_request);
-        if queued.is_empty() {
-            return None;
-        }
-        self.governor.spend(now.monotonic);
+        let objects_max = self.objects_max();
+        let (priority, queued) = Priority::ALL.into_iter().find_map(|priority| {
+            if !self.has_slot(priority) || self.lanes.due_at(priority, objects_max)? > now.monotonic
+            {
+                return None;
+            }
+            // Held while looking and spending: others spend the same budget.
+            let mut governor = self.governor.lock();
+            if governor.free_at(now.monotonic, priority) > now.monotonic {
+                return None;
+            }
+            let queued = self.lanes.fill(priority, objects_max);
+            if queued.is_empty() {
+                return None;
+            }
+            governor.spend(now.monotonic, priority);
+            Some((priority, queued))
+        })?;
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let (batch, tickets): (Vec<_>, Vec<_>) =
             queued.into_iter().map(|queued| (queued.delivery, queued.ticket)).unzip();
-        let request = InFlight { batch, tickets, epoch: self.health.epoch() };
+        let request = InFlight { batch, tickets, epoch: self.health.epoch(), priority };
         self.steps.push(Step::Intent(request.intent(id)));
         self.requests.insert(id, request);
         Some(id)
@@ -337,13 +481,51 @@ impl Dispatcher {
 
     /// When the next request may start, unless a reply or a new object comes first.
     pub fn next_start(&mut self, now: Duration) -> Option<Duration> {
-        let in_flight_max =
-            self.rules.limits.requests_in_flight.min(self.health.caution().requests_in_flight);
-        if self.requests.len() >= in_flight_max {
+        let objects_max = self.objects_max();
+        if objects_max == 0 {
             return None;
         }
-        let due = self.lanes.due_at()?;
-        Some(due.max(self.health.free_at()).max(self.governor.free_at(now)))
+        let mut next = None;
+        for priority in Priority::ALL {
+            if !self.has_slot(priority) {
+                continue;
+            }
+            let Some(due) = self.lanes.due_at(priority, objects_max) else { continue };
+            let due = due.max(self.governor.lock().free_at(now, priority));
+            next = Some(next.map_or(due, |next: Duration| next.min(due)));
+        }
+        let has_slots = self.has_slot(Priority::Triggers);
+        let wakes = self.lanes.wakes_at().filter(|_| has_slots);
+        let next = next.into_iter().chain(wakes).min()?;
+        Some(next.max(self.health.free_at()))
+    }
+
+    /// Whether one more request of `priority` may be under way: the past leaves slots for what is
+    /// urgent.
+    fn has_slot(&self, priority: Priority) -> bool {
+        let max =
+            self.rules.limits.requests_in_flight.min(self.health.caution().requests_in_flight);
+        if self.requests.len() >= max {
+            return false;
+        }
+        if priority == Priority::Triggers {
+            return true;
+        }
+        let share = self.rules.limits.shares.of(priority);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a share of a small number"
+        )]
+        let slots = ((max.min(1 << 20) as f64 * share) as usize).clamp(1, max.max(2) - 1);
+        self.requests.values().filter(|request| request.priority >= priority).count() < slots
+    }
+
+    /// Objects that the next request may hold.
+    fn objects_max(&self) -> usize {
+        let limit = self.rules.limits.objects_per_request;
+        self.room.objects_max(limit).min(self.health.caution().objects_per_request)
     }
 
     /// The objects of a request under way; empty for one that is not.
@@ -384,14 +566,15 @@ impl Dispatcher {
     // ---- what survives ----
 
     /// What happened since the last call, to be appended to the journal; `None` if nothing did.
-    pub fn take_entry(&mut self) -> Option<Entry> {
+    pub fn take_entry(&mut self, now: Moment) -> Option<Entry> {
         if std::mem::take(&mut self.checkpoint_wanted) {
-            return Some(self.checkpoint());
+            return Some(self.checkpoint(now));
         }
-        if self.steps.is_empty() {
+        let steps = self.take_steps();
+        if steps.is_empty() {
             return None;
         }
-        Some(Entry::Progress(std::mem::take(&mut self.steps)))
+        Some(Entry::Progress(Progress { at: now.wall.as_millis(), steps }))
     }
 
     /// Makes the next entry a checkpoint.
@@ -399,16 +582,38 @@ impl Dispatcher {
         self.checkpoint_wanted = true;
     }
 
-    fn checkpoint(&mut self) -> Entry {
-        // A checkpoint is as of now: it holds what the steps would say.
-        self.steps.clear();
+    fn take_steps(&mut self) -> Vec<Step> {
+        let asides = std::mem::take(&mut self.asides).into_iter();
+        let asides = asides.map(|((fate, reason), objects)| {
+            let (reason, objects) = (reason.into_owned(), Objects(objects));
+            Step::Aside(Aside { fate, reason, objects })
+        });
+        let mut steps: Vec<Step> = asides.collect();
+        steps.append(&mut self.steps);
+        steps
+    }
+
+    fn checkpoint(&mut self, now: Moment) -> Entry {
+        let since = self.take_steps();
+        self.retire_jobs(now);
         let streams = self.streams.values().map(Stream::record);
+        let mut waits = self.health.record(now);
+        let throttled = self.governor.lock().paused_until();
+        if throttled > now.monotonic {
+            waits.throttled_until = on_the_wall(throttled, now);
+        }
+        let count = |objects| u32::try_from(objects).unwrap_or(u32::MAX);
         Entry::Checkpoint(Box::new(Checkpoint {
+            at: now.wall.as_millis(),
             next_request: self.next_request,
             next_stream: self.next_stream,
             streams: streams.chain(self.dormant.iter().cloned()).collect(),
             in_flight: self.requests.iter().map(|(id, request)| request.intent(*id)).collect(),
             totals: self.totals,
+            waits,
+            since,
+            objects_taken: count(self.room.taken),
+            objects_too_many: count(self.room.too_many),
         }))
     }
 
@@ -436,16 +641,31 @@ impl Dispatcher {
 
     /// A snapshot for people and programs.
     pub fn status(&mut self, name: &Arc<str>, now: Moment) -> DestinationStatus {
-        let throttled_for = self.governor.free_at(now.monotonic).checked_sub(now.monotonic);
+        let (throttled_for, budget) = {
+            let mut governor = self.governor.lock();
+            let free_at = governor.free_at(now.monotonic, Priority::Triggers);
+            (free_at.checked_sub(now.monotonic), governor.used(now.monotonic))
+        };
+        let mut in_flight: BTreeMap<StreamNumber, u64> = BTreeMap::new();
+        for ticket in self.requests.values().flat_map(|request| &request.tickets) {
+            *in_flight.entry(ticket.stream).or_default() += 1;
+        }
         let streams = self.streams.values_mut().map(|stream| StreamStatus {
             name: stream.name.clone(),
+            number: stream.number,
+            job: stream.job.as_ref().map(|job| job.record.clone()),
+            born: stream.born(),
+            gaps: stream.gaps().to_vec(),
+            stop_at: stream.stop_at(),
             enabled: stream.enabled,
             cursor: stream.cursor(),
             cursor_on_disk: stream.cursor_on_disk,
             holds_log: stream.holds_log(),
             position: stream.position(),
-            pending: stream.pending,
-            unknown_pending: stream.unknown_pending() as u64,
+            pending: stream.pending + stream.counts.parked,
+            in_flight: in_flight.get(&stream.number).copied().unwrap_or(0),
+            retrying: stream.retrying() as u64,
+            unknown_pending: stream.unknown_pending() as u64 + stream.counts.parked,
             counts: stream.counts,
             discards: stream.discards.clone(),
             latency: stream.latency.summary(now.monotonic),
@@ -454,12 +674,14 @@ impl Dispatcher {
             name: name.clone(),
             condition: self.health.condition(),
             throttled_for: throttled_for.filter(|wait| !wait.is_zero()),
+            budget,
             requests_in_flight: self.requests.len(),
-            on_disk: self.steps.is_empty() && !self.checkpoint_wanted,
+            on_disk: self.steps.is_empty() && self.asides.is_empty() && !self.checkpoint_wanted,
             lanes: self.lanes.len(),
             lanes_waiting: self.lanes.waiting(),
             totals: self.totals,
             streams: streams.collect(),
+            past_jobs: self.dormant.iter().filter(|record| record.job.is_some()).cloned().collect(),
         }
     }
 
@@ -502,11 +724,12 @@ impl Dispatcher {
             if (objects, bytes) != (stream.pending, stream.pending_bytes) {
                 return Err(format!("stream {name} holds {objects} objects, {bytes} bytes"));
             }
-            if stream.open() != objects {
-                return Err(format!("stream {name} has {} open, holds {objects}", stream.open()));
+            let open = stream.open() + stream.revived().len() as u64;
+            if open != objects {
+                return Err(format!("stream {name} has {open} open, holds {objects}"));
             }
             let counts = stream.counts;
-            let known = counts.delivered + counts.rejected + counts.discarded + stream.pending;
+            let known = counts.ended() + stream.pending;
             if counts.accepted != known {
                 return Err(format!("stream {name} accepted {}, knows {known}", counts.accepted));
             }
@@ -535,12 +758,32 @@ fn usable(mut limits: Limits) -> Limits {
     limits
 }
 
-fn dead_letter(delivery: Delivery, reason: String, rejected_at: Timestamp) -> DeadLetter {
+/// Why an object that is sent at most once is not sent again after a crash.
+const NO_OUTCOME: &str = "sent, and the program ended before an answer came";
+/// Why an object has no number.
+const MORE_PARTS: &str = "more objects than an item may have";
+
+/// Notes that the object of `key` ended without a request.
+fn note(
+    asides: &mut BTreeMap<(Fate, Cow<'static, str>), Vec<ObjectKey>>,
+    fate: Fate,
+    reason: impl Into<Cow<'static, str>>,
+    key: ObjectKey,
+) {
+    asides.entry((fate, reason.into())).or_default().push(key);
+}
+
+fn dead_letter(
+    delivery: Delivery,
+    ticket: &Ticket,
+    cause: Cause,
+    reason: String,
+    rejected_at: Timestamp,
+) -> DeadLetter {
     let Delivery { stream, place, part, accepted_at, message } = delivery;
-    let Message { lane, section, name, payload } = message;
-    let stream = stream.to_string();
+    let Message { lane, section, name, payload, guarantee } = message;
     DeadLetter {
-        stream,
+        stream: stream.to_string(),
         place,
         part,
         name,
@@ -550,6 +793,11 @@ fn dead_letter(delivery: Delivery, reason: String, rejected_at: Timestamp) -> De
         section,
         accepted_at,
         rejected_at,
+        cause,
+        guarantee,
+        owner: ticket.stream.0,
+        attempts: ticket.attempts,
+        history: Vec::new(),
     }
 }
 

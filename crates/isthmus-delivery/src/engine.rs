@@ -11,10 +11,11 @@ mod reading;
 pub use handle::{ControlError, Handle};
 pub use reading::StreamSpec;
 
-use crate::dead_letters::DeadLetterStore;
+use crate::dead_letters::{DeadLetterStore, LetterChange};
 use crate::dispatcher::{
-    Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, Window,
+    Dispatcher, Ending, Extent, Moment, RequestId, Rules, StreamError, StreamNumber, Window,
 };
+use crate::governor::Budgets;
 use crate::health::Condition;
 use crate::journal::replay::replay;
 use crate::journal::{Entry, Journal, JournalError};
@@ -24,17 +25,17 @@ use crate::source::{EventSource, SourceError};
 use crate::status::DestinationStatus;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use handle::Command;
-use isthmus_core::destination::{Destination, EncodeError, Encoded};
+use handle::{Answer, Command};
+use isthmus_core::destination::{Destination, EncodeError, Encoded, Verdict};
 use isthmus_core::record::RecordError;
 use isthmus_core::seam::{Backoff, BoxFuture, Clock, Http, Random, Reply, Request, SendError};
 use isthmus_state::StateError;
-use isthmus_state::dead_letters::DeadLetter;
+use isthmus_state::dead_letters::LetterKey;
 use reading::Reading;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A checkpoint is taken at least this often while anything changes: what was read since is read
@@ -60,6 +61,8 @@ pub struct Parts {
     pub source: Arc<dyn EventSource>,
     pub journal: Arc<dyn Journal>,
     pub dead_letters: Arc<dyn DeadLetterStore>,
+    /// Where destinations of one account find their common budget.
+    pub budgets: Budgets,
     pub http: Arc<dyn Http>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -113,8 +116,10 @@ struct Writing {
     entry: Entry,
     /// Requests to send then.
     requests: Vec<Prepared>,
+    /// Dead letters to remove then.
+    removable: Vec<(StreamNumber, LetterKey)>,
     /// Commands to answer then.
-    answers: Vec<oneshot::Sender<()>>,
+    answers: Vec<Answer>,
 }
 
 /// A reply, and how long it took.
@@ -132,9 +137,9 @@ pub struct Engine {
     sending: FuturesUnordered<BoxFuture<'static, Replied>>,
     prepared: Vec<Prepared>,
     writing: Option<Writing>,
-    letters: Vec<DeadLetter>,
+    letters: Vec<LetterChange>,
     commands: mpsc::Receiver<Command>,
-    answers: Vec<oneshot::Sender<()>>,
+    answers: Vec<Answer>,
     status: watch::Sender<Arc<DestinationStatus>>,
     status_at: Duration,
     gauges_at: Duration,
@@ -153,17 +158,24 @@ impl Engine {
             .map_err(|source| EngineError::Journal { destination: parts.name.clone(), source })?;
         let EngineConfig { backoff, window } = parts.config;
         let rules = Rules { limits: parts.destination.limits(), backoff, window };
-        let mut dispatcher = Dispatcher::new(&parts.name, rules, known);
+        let account = parts.destination.account();
+        let governor = parts.budgets.of(&account, &rules.limits);
+        let now = Moment::of(&*parts.clock);
+        let mut dispatcher = Dispatcher::new(&parts.name, rules, governor, known, now);
         let mut reading = Reading::new(parts.source.clone());
         for spec in streams {
-            let StreamSpec { name, mapping, enabled } = spec;
-            let number = dispatcher.add_stream(name, enabled, extent(&*parts.source))?;
+            let StreamSpec { name, mapping, manner } = spec;
+            let number = dispatcher.add_stream(name, manner, extent(&*parts.source))?;
             reading.add(number, mapping);
         }
         for stream in dispatcher.retire_the_rest() {
             tracing::warn!(destination = %parts.name, stream, "stream is gone from the resources");
         }
-        let now = Moment::of(&*parts.clock);
+        // Decisions that the run before this one had written down and not finished.
+        let removable = dispatcher.removable();
+        let keys = removable.iter().map(|(_, key)| LetterChange::Remove(key.clone()));
+        parts.dead_letters.apply(keys.collect())?;
+        dispatcher.removed(&removable);
         let status = watch::Sender::new(Arc::new(dispatcher.status(&parts.name, now)));
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let handle = Handle::new(sender, status.subscribe(), parts.source.clone());
@@ -194,6 +206,7 @@ impl Engine {
             let now = Moment::of(&*self.parts.clock);
             let end = self.parts.source.end();
             let more = self.read(end, now)?;
+            self.revive(now)?;
             self.start_requests(now);
             self.write(now)?;
             self.publish(now, more);
@@ -247,6 +260,16 @@ impl Engine {
         Ok(self.dispatcher.next_read(end).is_some())
     }
 
+    /// Takes up what a run before this one was to send again.
+    fn revive(&mut self, now: Moment) -> Result<(), EngineError> {
+        for (stream, name, place, part) in self.dispatcher.revived() {
+            let letter = self.parts.dead_letters.get(&name, place, part)?;
+            self.dispatcher.take_up(stream, place, part, letter, now, &mut self.letters);
+            self.changed = true;
+        }
+        Ok(())
+    }
+
     fn start_requests(&mut self, now: Moment) {
         while let Some(id) = self.dispatcher.start(now) {
             match self.encode(id) {
@@ -255,7 +278,7 @@ impl Engine {
                     self.prepared.push(Prepared { id, request, objects });
                 }
                 Err(EncodeError { reason }) => {
-                    self.finish(id, &Ending::Unencodable { reason }, now);
+                    self.finish(id, &Ending::Unencodable { reason }, Duration::ZERO, now);
                 }
             }
         }
@@ -272,9 +295,9 @@ impl Engine {
         Ok(encoded)
     }
 
-    fn finish(&mut self, id: RequestId, ending: &Ending, now: Moment) {
+    fn finish(&mut self, id: RequestId, ending: &Ending, took: Duration, now: Moment) {
         let random = self.parts.random.next_u64();
-        self.dispatcher.finish(id, ending, now, random, &mut self.letters);
+        self.dispatcher.finish(id, ending, took, now, random, &mut self.letters);
         self.changed = true;
     }
 
@@ -284,10 +307,12 @@ impl Engine {
             return Ok(());
         }
         let old = now.monotonic >= self.checkpoint_at + CHECKPOINT_EVERY;
-        if self.changed && (old || self.journal_bytes >= CHECKPOINT_BYTES) {
+        let full = self.journal_bytes >= CHECKPOINT_BYTES;
+        if self.dispatcher.has_done_jobs() || self.changed && (old || full) {
             self.dispatcher.want_checkpoint();
         }
-        let Some(entry) = self.dispatcher.take_entry() else { return Ok(()) };
+        let removable = self.dispatcher.removable();
+        let Some(entry) = self.dispatcher.take_entry(now) else { return Ok(()) };
         self.store_letters()?;
         let bytes = entry.encode();
         self.journal_bytes += bytes.len();
@@ -305,14 +330,14 @@ impl Engine {
             entry,
             requests: std::mem::take(&mut self.prepared),
             answers: std::mem::take(&mut self.answers),
+            removable,
         });
         Ok(())
     }
 
     fn store_letters(&mut self) -> Result<(), EngineError> {
         if !self.letters.is_empty() {
-            self.parts.dead_letters.put(&self.letters)?;
-            self.letters.clear();
+            self.parts.dead_letters.apply(std::mem::take(&mut self.letters))?;
         }
         Ok(())
     }
@@ -328,6 +353,11 @@ impl Engine {
         if matches!(written.entry, Entry::Checkpoint(_)) {
             self.parts.journal.trim(position).map_err(failed)?;
         }
+        if !written.removable.is_empty() {
+            let keys = written.removable.iter().map(|(_, key)| key.clone());
+            self.parts.dead_letters.apply(keys.map(LetterChange::Remove).collect())?;
+            self.dispatcher.removed(&written.removable);
+        }
         for Prepared { id, request, objects } in written.requests {
             self.dispatcher.count_sent(id, objects, request.body.len());
             let clock = self.parts.clock.clone();
@@ -338,9 +368,9 @@ impl Engine {
                 Replied { id, result, took: clock.monotonic().saturating_sub(started) }
             }));
         }
-        for answer in written.answers {
+        for (answer, done) in written.answers {
             // Whoever asked may be gone.
-            answer.send(()).ok();
+            answer.send(done).ok();
         }
         Ok(())
     }
@@ -358,9 +388,12 @@ impl Engine {
         let ending = match result {
             Ok(reply) => {
                 let destination = &self.parts.destination;
+                let verdicts = destination.judge(self.dispatcher.batch(id), &reply);
+                let fine = verdicts.iter().all(|verdict| *verdict == Verdict::Accepted);
                 Ending::Judged {
                     status: reply.status,
-                    verdicts: destination.judge(self.dispatcher.batch(id), &reply),
+                    message: if fine { String::new() } else { reply.excerpt() },
+                    verdicts,
                     budget: destination.budget(&reply),
                 }
             }
@@ -368,7 +401,7 @@ impl Engine {
             Err(SendError::Unknown { reason }) => Ending::Unknown { reason },
         };
         tracing::debug!(destination = %self.parts.name, request = id.0, status, ?took, "request ended");
-        self.finish(id, &ending, Moment::of(&*self.parts.clock));
+        self.finish(id, &ending, took, Moment::of(&*self.parts.clock));
     }
 
     fn publish(&mut self, now: Moment, more: bool) {

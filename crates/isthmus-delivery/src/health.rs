@@ -4,6 +4,8 @@
 //! be given up on: after a few failures in a row one request at a time is tried, ever more
 //! rarely, until one is answered. Wrong credentials are handled the same way, with one object.
 
+use crate::dispatcher::Moment;
+use crate::journal::{ConditionRecord, WaitsRecord};
 use isthmus_core::Timestamp;
 use isthmus_core::seam::Backoff;
 use std::time::Duration;
@@ -60,6 +62,47 @@ impl Health {
     pub(crate) fn new(backoff: Backoff) -> Self {
         let state = State::Well { failures: 0 };
         Self { backoff, halted: None, state, epoch: 0, answered_at: None }
+    }
+
+    /// Goes on from what the journal says: a restart neither forgets a wait nor cuts it short.
+    pub(crate) fn recover(&mut self, known: &WaitsRecord, now: Moment) {
+        self.halted.clone_from(&known.halted);
+        let wait = |cap| now.monotonic + until(known.retry_at, now, cap);
+        self.state = match &known.condition {
+            ConditionRecord::Well => State::Well { failures: 0 },
+            ConditionRecord::Struggling { failures, reason } => State::Struggling {
+                failures: *failures,
+                retry_at: wait(self.backoff.cap),
+                reason: reason.clone(),
+            },
+            ConditionRecord::Paused { pauses, reason, since } => State::Paused {
+                pauses: *pauses,
+                retry_at: wait(PAUSED.cap),
+                reason: reason.clone(),
+                since: Timestamp::from_millis(*since),
+            },
+        };
+    }
+
+    /// What the journal has to remember.
+    pub(crate) fn record(&self, now: Moment) -> WaitsRecord {
+        let (condition, retry_at) = match &self.state {
+            State::Well { .. } => (ConditionRecord::Well, None),
+            State::Struggling { failures, retry_at, reason } => {
+                let (failures, reason) = (*failures, reason.clone());
+                (ConditionRecord::Struggling { failures, reason }, Some(*retry_at))
+            }
+            State::Paused { pauses, retry_at, reason, since } => {
+                let (pauses, reason, since) = (*pauses, reason.clone(), since.as_millis());
+                (ConditionRecord::Paused { pauses, reason, since }, Some(*retry_at))
+            }
+        };
+        WaitsRecord {
+            condition,
+            retry_at: retry_at.map_or(0, |at| on_the_wall(at, now)),
+            throttled_until: 0,
+            halted: self.halted.clone(),
+        }
     }
 
     /// The present epoch, for a request that starts.
@@ -179,6 +222,18 @@ impl Health {
             }
         }
     }
+}
+
+/// How long it is from `now` until the wall clock says `at`, at most `cap`: a clock that was set
+/// meanwhile must not stop anything for good.
+pub(crate) fn until(at: i64, now: Moment, cap: Duration) -> Duration {
+    Timestamp::from_millis(at).since(now.wall).min(cap)
+}
+
+/// What the wall clock will say at the monotonic instant `at`, in milliseconds since the Unix
+/// epoch.
+pub(crate) fn on_the_wall(at: Duration, now: Moment) -> i64 {
+    now.wall.plus(at.saturating_sub(now.monotonic)).as_millis()
 }
 
 #[cfg(test)]

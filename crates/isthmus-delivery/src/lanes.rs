@@ -3,9 +3,15 @@
 //! A lane is in one of four standings: ready with objects that were never tried (`fresh`), ready
 //! with objects that were (`again`, which go first), waiting for a retry, or in flight. Objects
 //! leave a lane from its front and come back to its front, so they never change places.
+//!
+//! A user has one lane whatever the priorities of its objects, so that the past and the present of
+//! one user keep their order too. A lane is as urgent as its most urgent object, and a request is
+//! filled from lanes of one priority: the past waits for the present, except where it stands in
+//! front of it. How much of it can stand there is bounded by [`Lanes::is_crowded`].
 
 use crate::stream::StreamNumber;
-use isthmus_core::destination::{Delivery, Lane, Limits, Section};
+use isthmus_core::Timestamp;
+use isthmus_core::destination::{Delivery, Lane, Limits, Priority, Section};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -28,8 +34,12 @@ pub(crate) struct Queued {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     pub(crate) stream: StreamNumber,
-    /// Its item's number in the stream's window.
-    pub(crate) item: u64,
+    /// Its item's number in the stream's window; `None` where the object had ended before and is
+    /// sent again.
+    pub(crate) item: Option<u64>,
+    pub(crate) priority: Priority,
+    /// Since when a policy that gives up counts.
+    pub(crate) since: Timestamp,
     /// Times it was sent and nothing came of it.
     pub(crate) attempts: u32,
     /// When the first of those attempts ended.
@@ -50,6 +60,19 @@ struct LaneState {
     standing: Standing,
     /// While fresh: how many objects from the front could share a request.
     takeable: usize,
+    /// While fresh: since when.
+    since: Duration,
+    /// Objects queued, by priority.
+    counts: [usize; Priority::ALL.len()],
+}
+
+impl LaneState {
+    /// That of its most urgent object.
+    fn priority(&self) -> Priority {
+        let queued = Priority::ALL.into_iter().zip(self.counts);
+        let mut queued = queued.filter(|(_, count)| *count > 0).map(|(priority, _)| priority);
+        queued.next().unwrap_or(Priority::Backfill)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +90,20 @@ enum Standing {
 pub(crate) struct Lanes {
     limits: Limits,
     by_lane: HashMap<Lane, LaneState>,
-    fresh: VecDeque<(Lane, u64, Duration)>,
-    again: VecDeque<(Lane, u64)>,
+    ready: [Ready; Priority::ALL.len()],
     waiting: BTreeMap<(Duration, u64), Lane>,
     /// Lanes that hold, or did hold, objects of a group.
     groups: HashMap<GroupId, Vec<Lane>>,
     next_stamp: u64,
+    /// Lanes in which the past alone would fill a request.
+    crowded: usize,
+}
+
+/// Lanes of one priority that could be sent from.
+#[derive(Debug, Default)]
+struct Ready {
+    fresh: VecDeque<(Lane, u64, Duration)>,
+    again: VecDeque<(Lane, u64)>,
     /// Sum over fresh lanes.
     takeable: usize,
 }
@@ -82,12 +113,11 @@ impl Lanes {
         Self {
             limits,
             by_lane: HashMap::new(),
-            fresh: VecDeque::new(),
-            again: VecDeque::new(),
+            ready: Default::default(),
             waiting: BTreeMap::new(),
             groups: HashMap::new(),
             next_stamp: 0,
-            takeable: 0,
+            crowded: 0,
         }
     }
 
@@ -108,25 +138,62 @@ impl Lanes {
         self.waiting.len()
     }
 
-    /// Puts `queued` at the end of its lane.
-    pub(crate) fn push(&mut self, queued: Queued, now: Duration) {
+    /// Whether some user's past fills a request by itself: no more of it is read until it does
+    /// not, so that what is urgent for that user never stands behind more than about that.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded > 0
+    }
+
+    /// Puts `queued` at the end of its lane. Where that was empty, the lane is not ready before
+    /// `retry_at`.
+    pub(crate) fn push(&mut self, queued: Queued, retry_at: Option<Duration>, now: Duration) {
         let lane = queued.delivery.message.lane;
-        let section = queued.delivery.message.section;
-        if let Some(state) = self.by_lane.get_mut(&lane) {
-            if matches!(state.standing, Standing::Fresh(_))
-                && state.takeable == state.queue.len()
-                && state.queue.back().is_some_and(|last| section_of(last) <= section)
-            {
-                state.takeable += 1;
-                self.takeable += 1;
+        let section = section_of(&queued);
+        let priority = queued.ticket.priority;
+        let Some(state) = self.by_lane.get_mut(&lane) else {
+            let mut counts = Default::default();
+            count(&mut counts, priority, &mut self.crowded, self.limits.objects_per_request);
+            let (queue, standing) = ([queued].into(), Standing::InFlight);
+            let state = LaneState { queue, standing, takeable: 0, since: now, counts };
+            self.by_lane.insert(lane, state);
+            self.stand(lane, retry_at.is_some(), retry_at.unwrap_or(now), now);
+            return;
+        };
+        let before = state.priority();
+        let joins = state.takeable == state.queue.len()
+            && state.queue.back().is_some_and(|last| section_of(last) <= section);
+        state.queue.push_back(queued);
+        count(&mut state.counts, priority, &mut self.crowded, self.limits.objects_per_request);
+        if joins && let Standing::Fresh(_) = state.standing {
+            state.takeable += 1;
+            if let Some(ready) = self.ready.get_mut(before as usize) {
+                ready.takeable += 1;
             }
-            state.queue.push_back(queued);
-        } else {
-            let stamp = self.stamp();
-            self.fresh.push_back((lane, stamp, now));
-            self.takeable += 1;
-            let standing = Standing::Fresh(stamp);
-            self.by_lane.insert(lane, LaneState { queue: [queued].into(), standing, takeable: 1 });
+        }
+        if state.priority() != before {
+            self.promote(lane, before);
+        }
+    }
+
+    /// Moves a lane that is ready from the lists of `before` to those of its present priority.
+    fn promote(&mut self, lane: Lane, before: Priority) {
+        let stamp = self.stamp();
+        let Some(state) = self.by_lane.get_mut(&lane) else { return };
+        let now = state.priority();
+        let both = self.ready.get_disjoint_mut([before as usize, now as usize]);
+        let Ok([before, now]) = both else { return };
+        match &mut state.standing {
+            Standing::Fresh(known) => {
+                *known = stamp;
+                before.takeable -= state.takeable;
+                now.takeable += state.takeable;
+                now.fresh.push_back((lane, stamp, state.since));
+            }
+            Standing::Again(known) => {
+                *known = stamp;
+                now.again.push_back((lane, stamp));
+            }
+            Standing::Waiting(..) | Standing::InFlight => {}
         }
     }
 
@@ -140,78 +207,91 @@ impl Lanes {
             let stamp = self.stamp();
             if let Some(state) = self.by_lane.get_mut(&lane) {
                 state.standing = Standing::Again(stamp);
-                self.again.push_back((lane, stamp));
+                if let Some(ready) = self.ready.get_mut(state.priority() as usize) {
+                    ready.again.push_back((lane, stamp));
+                }
             }
         }
     }
 
-    /// When the next request is due, as far as the lanes are concerned; `None` while no lane has
-    /// anything to send.
-    pub(crate) fn due_at(&mut self) -> Option<Duration> {
-        self.drop_stale();
-        if !self.again.is_empty() || self.takeable >= self.limits.objects_per_request {
+    /// When the next request of `priority` is due, as far as the lanes are concerned; `None` while
+    /// no lane of it has anything to send. A request holds at most `objects_max`.
+    pub(crate) fn due_at(&mut self, priority: Priority, objects_max: usize) -> Option<Duration> {
+        self.drop_stale(priority);
+        let ready = self.ready.get(priority as usize)?;
+        if !ready.again.is_empty()
+            || ready.takeable >= self.limits.objects_per_request.min(objects_max)
+        {
             return Some(Duration::ZERO);
         }
-        let lingered = self.fresh.front().map(|(_, _, since)| *since + self.limits.linger);
-        let retry = self.waiting.first_key_value().map(|((at, _), _)| *at);
-        lingered.into_iter().chain(retry).min()
+        ready.fresh.front().map(|(_, _, since)| *since + self.limits.linger)
     }
 
-    /// Takes the objects of the next request, at most `objects_max`; their lanes are in flight
-    /// from now on. Objects of one lane stand together.
-    pub(crate) fn fill(&mut self, objects_max: usize) -> Vec<Queued> {
-        self.drop_stale();
+    /// When the next lane's wait is over.
+    pub(crate) fn wakes_at(&self) -> Option<Duration> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the objects of the next request, from lanes of `priority` and at most `objects_max`;
+    /// their lanes are in flight from now on. Objects of one lane stand together.
+    pub(crate) fn fill(&mut self, priority: Priority, objects_max: usize) -> Vec<Queued> {
+        self.drop_stale(priority);
         let mut request = Filling::new(&self.limits, objects_max);
-        let first_group = self.again.front().and_then(|(lane, _)| self.front_group(*lane));
+        let Some(ready) = self.ready.get_mut(priority as usize) else { return Vec::new() };
+        let mut ready = std::mem::take(ready);
+        let first_group = ready.again.front().and_then(|(lane, _)| self.front_group(*lane));
         match first_group {
-            Some(group) => self.fill_from_group(group, &mut request),
-            None => self.fill_from_all(&mut request),
+            Some(group) => self.fill_from_group(group, &mut ready, &mut request),
+            None => self.fill_from_all(&mut ready, &mut request),
         }
         debug_assert!(
-            !request.batch.is_empty() || self.fresh.is_empty() && self.again.is_empty(),
+            !request.batch.is_empty() || ready.fresh.is_empty() && ready.again.is_empty(),
             "an object fits into an empty request"
         );
+        if let Some(place) = self.ready.get_mut(priority as usize) {
+            *place = ready;
+        }
         request.batch
     }
 
-    fn fill_from_all(&mut self, request: &mut Filling) {
+    fn fill_from_all(&mut self, ready: &mut Ready, request: &mut Filling) {
         let mut passed_over = Vec::new();
         while !request.is_full() && passed_over.len() < PASSED_OVER_MAX {
-            let Some((lane, stamp)) = self.again.pop_front() else { break };
+            let Some((lane, stamp)) = ready.again.pop_front() else { break };
             if self.standing(lane) != Some(Standing::Again(stamp)) {
                 continue;
             }
-            if self.front_group(lane).is_some() || !self.take(lane, None, request) {
+            if self.front_group(lane).is_some() || !self.take(lane, None, ready, request) {
                 passed_over.push((lane, stamp));
             }
         }
         while let Some(entry) = passed_over.pop() {
-            self.again.push_front(entry);
+            ready.again.push_front(entry);
         }
         let mut passed_over = Vec::new();
         while !request.is_full() && passed_over.len() < PASSED_OVER_MAX {
-            let Some((lane, stamp, since)) = self.fresh.pop_front() else { break };
+            let Some((lane, stamp, since)) = ready.fresh.pop_front() else { break };
             if self.standing(lane) != Some(Standing::Fresh(stamp)) {
                 continue;
             }
-            if !self.take(lane, None, request) {
+            if !self.take(lane, None, ready, request) {
                 passed_over.push((lane, stamp, since));
             }
         }
         while let Some(entry) = passed_over.pop() {
-            self.fresh.push_front(entry);
+            ready.fresh.push_front(entry);
         }
     }
 
-    fn fill_from_group(&mut self, group: GroupId, request: &mut Filling) {
+    fn fill_from_group(&mut self, group: GroupId, ready: &mut Ready, request: &mut Filling) {
         let lanes = self.groups.remove(&group).unwrap_or_default();
         let mut left = Vec::new();
         for lane in lanes {
-            let ready = matches!(self.standing(lane), Some(Standing::Again(_)));
-            let took = ready
+            let stands = matches!(self.standing(lane), Some(Standing::Again(_)));
+            let took = stands
                 && self.front_group(lane) == Some(group)
                 && !request.is_full()
-                && self.take(lane, Some(group), request);
+                && self.take(lane, Some(group), ready, request);
             if !took || self.front_group(lane) == Some(group) {
                 left.push(lane);
             }
@@ -223,7 +303,13 @@ impl Lanes {
     }
 
     /// Moves what fits of `lane` into `request`; returns whether anything did.
-    fn take(&mut self, lane: Lane, group: Option<GroupId>, request: &mut Filling) -> bool {
+    fn take(
+        &mut self,
+        lane: Lane,
+        group: Option<GroupId>,
+        ready: &mut Ready,
+        request: &mut Filling,
+    ) -> bool {
         let Some(state) = self.by_lane.get_mut(&lane) else { return false };
         let before = request.batch.len();
         let mut section = Section(0);
@@ -236,13 +322,15 @@ impl Lanes {
             }
             section = section_of(front);
             if let Some(front) = state.queue.pop_front() {
+                let full = self.limits.objects_per_request;
+                uncount(&mut state.counts, front.ticket.priority, &mut self.crowded, full);
                 request.add(front);
             }
         }
         let took = request.batch.len() > before;
         if took {
             if matches!(state.standing, Standing::Fresh(_)) {
-                self.takeable -= state.takeable;
+                ready.takeable -= state.takeable;
             }
             state.standing = Standing::InFlight;
         }
@@ -258,7 +346,6 @@ impl Lanes {
         retry_at: Duration,
         now: Duration,
     ) {
-        let stamp = self.stamp();
         let came_back = !returned.is_empty();
         let Some(state) = self.by_lane.get_mut(&lane) else { return };
         for queued in returned.into_iter().rev() {
@@ -268,23 +355,35 @@ impl Lanes {
                     lanes.push(lane);
                 }
             }
+            let full = self.limits.objects_per_request;
+            count(&mut state.counts, queued.ticket.priority, &mut self.crowded, full);
             state.queue.push_front(queued);
         }
+        self.stand(lane, came_back, retry_at, now);
+    }
+
+    /// Gives a lane that is in no list its standing.
+    fn stand(&mut self, lane: Lane, came_back: bool, retry_at: Duration, now: Duration) {
+        let stamp = self.stamp();
+        let Some(state) = self.by_lane.get_mut(&lane) else { return };
         let Some(front) = state.queue.front() else {
             self.by_lane.remove(&lane);
             return;
         };
+        let ready = self.ready.get_mut(state.priority() as usize);
+        let Some(ready) = ready else { return };
         if came_back && retry_at > now {
             state.standing = Standing::Waiting(retry_at, stamp);
             self.waiting.insert((retry_at, stamp), lane);
         } else if came_back || was_tried(front) {
             state.standing = Standing::Again(stamp);
-            self.again.push_back((lane, stamp));
+            ready.again.push_back((lane, stamp));
         } else {
             state.standing = Standing::Fresh(stamp);
             state.takeable = takeable(&state.queue, self.limits.objects_per_request);
-            self.takeable += state.takeable;
-            self.fresh.push_back((lane, stamp, now));
+            state.since = now;
+            ready.takeable += state.takeable;
+            ready.fresh.push_back((lane, stamp, now));
         }
     }
 
@@ -293,24 +392,40 @@ impl Lanes {
         self.wake(Duration::MAX);
     }
 
-    /// Drops what is queued of `stream`. What is in flight is not here.
-    pub(crate) fn remove_stream(&mut self, stream: StreamNumber, now: Duration) {
+    /// Takes out what is queued of `stream`. What is in flight is not here.
+    pub(crate) fn remove_stream(&mut self, stream: StreamNumber, now: Duration) -> Vec<Queued> {
+        let mut removed = Vec::new();
         let lanes: Vec<Lane> = self.by_lane.keys().copied().collect();
         for lane in lanes {
             let Some(state) = self.by_lane.get_mut(&lane) else { continue };
-            let before = state.queue.len();
-            state.queue.retain(|queued| queued.ticket.stream != stream);
-            if state.queue.len() == before || state.standing == Standing::InFlight {
+            let before = state.priority();
+            let queued = state.queue.len();
+            let (counts, full) = (&mut state.counts, self.limits.objects_per_request);
+            let crowded = &mut self.crowded;
+            let (gone, stays): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut state.queue)
+                .into_iter()
+                .partition(|queued| queued.ticket.stream == stream);
+            state.queue = stays;
+            for queued in gone {
+                uncount(counts, queued.ticket.priority, crowded, full);
+                removed.push(queued);
+            }
+            if state.queue.len() == queued || state.standing == Standing::InFlight {
                 continue;
             }
             match state.standing {
-                Standing::Fresh(_) => self.takeable -= state.takeable,
+                Standing::Fresh(_) => {
+                    if let Some(ready) = self.ready.get_mut(before as usize) {
+                        ready.takeable -= state.takeable;
+                    }
+                }
                 Standing::Waiting(at, stamp) => drop(self.waiting.remove(&(at, stamp))),
                 Standing::Again(_) | Standing::InFlight => {}
             }
             state.standing = Standing::InFlight;
             self.give_back(lane, Vec::new(), Duration::ZERO, now);
         }
+        removed
     }
 
     /// Every lane and what is queued in it, for checks.
@@ -332,24 +447,52 @@ impl Lanes {
         queue.is_some_and(|queue| queue.iter().any(|queued| queued.ticket.group == Some(group)))
     }
 
-    fn drop_stale(&mut self) {
-        while let Some(&(lane, stamp)) = self.again.front() {
-            if self.standing(lane) == Some(Standing::Again(stamp)) {
+    fn drop_stale(&mut self, priority: Priority) {
+        let Some(ready) = self.ready.get_mut(priority as usize) else { return };
+        let standing = |lane| self.by_lane.get(&lane).map(|state: &LaneState| state.standing);
+        while let Some(&(lane, stamp)) = ready.again.front() {
+            if standing(lane) == Some(Standing::Again(stamp)) {
                 break;
             }
-            self.again.pop_front();
+            ready.again.pop_front();
         }
-        while let Some(&(lane, stamp, _)) = self.fresh.front() {
-            if self.standing(lane) == Some(Standing::Fresh(stamp)) {
+        while let Some(&(lane, stamp, _)) = ready.fresh.front() {
+            if standing(lane) == Some(Standing::Fresh(stamp)) {
                 break;
             }
-            self.fresh.pop_front();
+            ready.fresh.pop_front();
         }
     }
 
     fn stamp(&mut self) -> u64 {
         self.next_stamp += 1;
         self.next_stamp
+    }
+}
+
+/// Counts an object in; notes when the past begins to fill a request by itself.
+fn count(
+    counts: &mut [usize; Priority::ALL.len()],
+    priority: Priority,
+    crowded: &mut usize,
+    full: usize,
+) {
+    if let Some(count) = counts.get_mut(priority as usize) {
+        *count += 1;
+        *crowded += usize::from(priority == Priority::Backfill && *count == full);
+    }
+}
+
+/// Counts an object out.
+fn uncount(
+    counts: &mut [usize; Priority::ALL.len()],
+    priority: Priority,
+    crowded: &mut usize,
+    full: usize,
+) {
+    if let Some(count) = counts.get_mut(priority as usize) {
+        *crowded -= usize::from(priority == Priority::Backfill && *count == full);
+        *count -= 1;
     }
 }
 

@@ -1,8 +1,9 @@
 //! A source, a journal and a dead-letter store in memory, for tests and the simulator. They keep
 //! their contents across a "crash": everything appended is on disk as far as the engine can tell.
 
-use crate::dead_letters::DeadLetterStore;
-use crate::journal::{Journal, JournalError};
+use crate::dead_letters::{DeadLetterStore, LetterChange, with_history};
+use crate::journal::{Entry, Journal, JournalError};
+use crate::ledger::EntryReader;
 use crate::source::{EventSource, SourceError, SourceRecord};
 use bytes::Bytes;
 use isthmus_core::Place;
@@ -87,9 +88,16 @@ impl EventSource for MemorySource {
 pub struct MemoryJournal {
     entries: Arc<Mutex<BTreeMap<u64, Vec<u8>>>>,
     appended: Arc<Mutex<u64>>,
+    /// Whether what only a ledger needs is kept.
+    keeps_all: bool,
 }
 
 impl MemoryJournal {
+    /// A journal that keeps everything, for a ledger to read.
+    pub fn for_a_ledger() -> Self {
+        Self { keeps_all: true, ..Self::default() }
+    }
+
     /// Entries that are kept.
     pub fn len(&self) -> usize {
         lock(&self.entries).len()
@@ -120,6 +128,7 @@ impl MemoryJournal {
         Self {
             entries: Arc::new(Mutex::new(entries)),
             appended: Arc::new(Mutex::new(*lock(&self.appended))),
+            keeps_all: self.keeps_all,
         }
     }
 }
@@ -134,14 +143,33 @@ impl Journal for MemoryJournal {
         &self,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
-        lock(&self.entries).values().try_for_each(|entry| visit(entry))
+        let entries = lock(&self.entries);
+        let last = entries.iter().rev().find(|(_, entry)| Entry::is_checkpoint(entry));
+        let from = last.map_or(0, |(at, _)| *at);
+        entries.range(from..).try_for_each(|(_, entry)| visit(entry))
     }
 
     fn trim(&self, position: u64) -> Result<(), JournalError> {
-        let mut entries = lock(&self.entries);
-        let kept = entries.split_off(&position);
-        *entries = kept;
+        if !self.keeps_all {
+            let mut entries = lock(&self.entries);
+            let kept = entries.split_off(&position);
+            *entries = kept;
+        }
         Ok(())
+    }
+}
+
+impl EntryReader for MemoryJournal {
+    fn chunks(&self) -> Vec<u64> {
+        vec![0]
+    }
+
+    fn read(
+        &self,
+        _: u64,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        lock(&self.entries).values().try_for_each(|entry| visit(entry))
     }
 }
 
@@ -162,12 +190,23 @@ impl MemoryDeadLetters {
 }
 
 impl DeadLetterStore for MemoryDeadLetters {
-    fn put(&self, letters: &[DeadLetter]) -> Result<(), StateError> {
+    fn apply(&self, changes: Vec<LetterChange>) -> Result<(), StateError> {
         let mut kept = lock(&self.letters);
-        for letter in letters {
-            kept.insert((letter.stream.clone(), letter.place, letter.part), letter.clone());
+        for change in changes {
+            match change {
+                LetterChange::Keep(letter) => {
+                    let key = (letter.stream.clone(), letter.place, letter.part);
+                    let letter = with_history(letter, kept.get(&key));
+                    kept.insert(key, letter);
+                }
+                LetterChange::Remove(key) => drop(kept.remove(&key)),
+            }
         }
         Ok(())
+    }
+
+    fn get(&self, stream: &str, place: Place, part: u16) -> Result<Option<DeadLetter>, StateError> {
+        Ok(lock(&self.letters).get(&(stream.to_owned(), place, part)).cloned())
     }
 }
 

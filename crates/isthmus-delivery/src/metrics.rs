@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Ends of attempts to deliver an object, by `destination` and `outcome`: `delivered`,
-/// `rejected`, `again`, `unknown`.
+/// `rejected`, `expired`, `again`, `unknown`.
 pub const ATTEMPTS: &str = "isthmus_delivery_attempts_total";
 /// Objects held back by a rule, by `destination` and `reason`.
 pub const DISCARDED: &str = "isthmus_delivery_discarded_total";
@@ -43,6 +43,7 @@ pub(crate) struct Meters {
     delivered: Counter,
     discarded: BTreeMap<&'static str, Counter>,
     pub(crate) rejected: Counter,
+    pub(crate) expired: Counter,
     pub(crate) again: Counter,
     pub(crate) unknown: Counter,
     pub(crate) possible_duplicates: Counter,
@@ -65,6 +66,7 @@ impl Meters {
             delivered: attempts("delivered"),
             discarded: BTreeMap::new(),
             rejected: attempts("rejected"),
+            expired: attempts("expired"),
             again: attempts("again"),
             unknown: attempts("unknown"),
             possible_duplicates: counter(POSSIBLE_DUPLICATES),

@@ -2,7 +2,9 @@
 
 use crate::counts::{Counts, Totals};
 use crate::health::Condition;
+use crate::journal::{Gap, JobRecord, StreamRecord};
 use crate::latency::Latency;
+use crate::stream::StreamNumber;
 use isthmus_core::Place;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ pub struct DestinationStatus {
     pub condition: Condition,
     /// How long its rates, or a wait that it asked for, hold requests back from now on.
     pub throttled_for: Option<Duration>,
+    /// Of the rate with the least left: requests used of its present window, and its limit.
+    pub budget: Option<(u32, u32)>,
     pub requests_in_flight: usize,
     /// Whether a crash now would find everything below as it is, pending objects apart.
     pub on_disk: bool,
@@ -24,13 +28,27 @@ pub struct DestinationStatus {
     /// Of those, the ones that wait for a retry.
     pub lanes_waiting: usize,
     pub totals: Totals,
+    /// Streams, and jobs that run.
     pub streams: Vec<StreamStatus>,
+    /// Jobs that ended, and jobs of a run before this one that nobody took up yet.
+    pub past_jobs: Vec<StreamRecord>,
 }
 
 /// One stream of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamStatus {
+    /// Name of the stream, for a job of the one it is for.
     pub name: Arc<str>,
+    /// Its number within the destination, which the journal and the ledger know it by.
+    pub number: StreamNumber,
+    /// Set for a job.
+    pub job: Option<JobRecord>,
+    /// Offset at which it began to read.
+    pub born: u64,
+    /// Parts of the log that it did not read, because it was disabled.
+    pub gaps: Vec<Gap>,
+    /// While disabled, and for a job: the offset at which reading ends.
+    pub stop_at: Option<u64>,
     pub enabled: bool,
     /// The first place of the event log that is not finished.
     pub cursor: Place,
@@ -42,7 +60,12 @@ pub struct StreamStatus {
     pub position: u64,
     /// Objects accepted and not finished: waiting, under way, or unknown and to be sent again.
     pub pending: u64,
-    /// Of those, the ones of which an attempt's outcome is unknown.
+    /// Of those, the ones under way.
+    pub in_flight: u64,
+    /// Of those, the ones that were tried and are to be sent again.
+    pub retrying: u64,
+    /// Of those, the ones of which an attempt's outcome is unknown, whether they are sent again or
+    /// not.
     pub unknown_pending: u64,
     pub counts: Counts,
     /// Objects discarded, by reason.
@@ -54,13 +77,15 @@ pub struct StreamStatus {
 impl DestinationStatus {
     /// The stream called `name`.
     pub fn stream(&self, name: &str) -> Option<&StreamStatus> {
-        self.streams.iter().find(|stream| *stream.name == *name)
+        self.streams.iter().find(|stream| stream.job.is_none() && *stream.name == *name)
     }
 
     /// The first place of the event log that a restart would need; `None` when it needs none.
     pub fn lowest_cursor(&self) -> Option<Place> {
         let holding = self.streams.iter().filter(|stream| stream.holds_log);
-        holding.map(|stream| stream.cursor_on_disk).min()
+        let waiting = self.past_jobs.iter().filter(|record| record.is_waiting_job());
+        let waiting = waiting.map(|record| record.cursor);
+        holding.map(|stream| stream.cursor_on_disk).chain(waiting).min()
     }
 }
 

@@ -1,9 +1,11 @@
 //! One stream's place in the event log: what was read, what is finished, what it counts.
 
 use crate::counts::Counts;
-use crate::journal::{Gap, StreamRecord};
+use crate::jobs::Skips;
+use crate::journal::{Gap, JobRecord, StreamRecord, Tried};
 use crate::latency::RecentLatency;
-use isthmus_core::Place;
+use isthmus_core::destination::{Priority, RetryPolicy};
+use isthmus_core::{Place, Timestamp};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -40,22 +42,6 @@ struct Item {
     open: u32,
 }
 
-/// Outcomes that are not in the journal: reading the log again gives them again, so they are
-/// final only when the cursor has passed them.
-#[derive(Debug)]
-struct Unsettled {
-    /// Number of the item after them in the window.
-    before: u64,
-    outcome: Unjournaled,
-    count: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unjournaled {
-    Discarded(&'static str),
-    Rejected,
-}
-
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: Arc<str>,
@@ -66,8 +52,25 @@ pub(crate) struct Stream {
     pub(crate) pending_bytes: u64,
     pub(crate) discards: BTreeMap<Cow<'static, str>, u64>,
     pub(crate) latency: RecentLatency,
-    /// Objects pending of which an attempt's outcome is unknown.
-    unknown: BTreeSet<(Place, u16)>,
+    /// How urgent its objects are.
+    pub(crate) priority: Priority,
+    /// When its objects are given up.
+    pub(crate) retry: RetryPolicy,
+    /// Set where this is not a stream but a job.
+    pub(crate) job: Option<Job>,
+    /// Objects that were tried and are not finished.
+    tried: BTreeMap<(Place, u16), Tried>,
+    /// Objects that had ended and are to be sent again.
+    revived: BTreeSet<(Place, u16)>,
+    /// Of a run before this one: wait until everything that it had read is read again, so that they
+    /// overtake nothing.
+    to_revive: BTreeSet<(Place, u16)>,
+    /// How far a run before this one had read.
+    reread_to: u64,
+    /// Objects whose dead letters are to be removed.
+    pub(crate) removing: BTreeSet<(Place, u16)>,
+    /// Offset at which it began to read.
+    born: u64,
     /// The cursor as it last reached the disk.
     pub(crate) cursor_on_disk: Place,
     /// Offset of the next record to read.
@@ -87,7 +90,14 @@ pub(crate) struct Stream {
     /// What a run before this one finished beyond the cursor, until it is read again.
     before_items: BTreeSet<Place>,
     before_parts: BTreeSet<(Place, u16)>,
-    unsettled: VecDeque<Unsettled>,
+}
+
+/// What a job has beside what a stream has.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) record: JobRecord,
+    /// What it leaves out.
+    pub(crate) skips: Skips,
 }
 
 impl Stream {
@@ -103,7 +113,15 @@ impl Stream {
             pending_bytes: 0,
             discards: BTreeMap::new(),
             latency: RecentLatency::default(),
-            unknown: BTreeSet::new(),
+            priority: Priority::Triggers,
+            retry: RetryPolicy::default(),
+            job: None,
+            tried: BTreeMap::new(),
+            revived: BTreeSet::new(),
+            to_revive: BTreeSet::new(),
+            reread_to: 0,
+            removing: BTreeSet::new(),
+            born: position,
             cursor_on_disk: floor,
             position,
             stop_at: (!enabled).then_some(position),
@@ -114,7 +132,6 @@ impl Stream {
             parts_done: BTreeSet::new(),
             before_items: BTreeSet::new(),
             before_parts: BTreeSet::new(),
-            unsettled: VecDeque::new(),
         }
     }
 
@@ -123,7 +140,11 @@ impl Stream {
         Self {
             counts: record.counts,
             discards: record.discards.into_iter().map(|(k, n)| (Cow::Owned(k), n)).collect(),
-            unknown: record.unknown,
+            tried: record.tried,
+            to_revive: record.revived,
+            reread_to: record.position,
+            removing: record.removing,
+            born: record.born,
             stop_at: record.stop_at,
             gaps: record.gaps,
             floor: record.cursor,
@@ -142,35 +163,26 @@ impl Stream {
     /// What the journal has to remember of the stream.
     pub(crate) fn record(&self) -> StreamRecord {
         let mut counts = self.counts;
-        let mut discards: BTreeMap<String, u64> =
-            self.discards.iter().map(|(reason, count)| (reason.to_string(), *count)).collect();
-        for unsettled in &self.unsettled {
-            match unsettled.outcome {
-                Unjournaled::Discarded(reason) => {
-                    counts.discarded -= unsettled.count;
-                    if let Some(count) = discards.get_mut(reason) {
-                        *count -= unsettled.count;
-                    }
-                }
-                Unjournaled::Rejected => counts.rejected -= unsettled.count,
-            }
-        }
-        discards.retain(|_, count| *count > 0);
-        counts.accepted = counts.delivered + counts.rejected + counts.discarded;
+        counts.accepted = counts.delivered + counts.rejected + counts.discarded + counts.parked;
+        let discards = self.discards.iter().map(|(reason, count)| (reason.to_string(), *count));
         let finished = self.window.iter().filter(|item| item.open == 0).map(|item| item.place);
         StreamRecord {
             number: self.number.0,
             name: self.name.to_string(),
             enabled: self.enabled,
+            born: self.born,
             cursor: self.cursor(),
-            position: self.position,
+            position: self.position.max(self.reread_to),
             stop_at: self.stop_at,
             gaps: self.gaps.clone(),
             counts,
-            discards,
+            discards: discards.collect(),
             items_done: self.before_items.iter().copied().chain(finished).collect(),
             parts_done: self.before_parts.union(&self.parts_done).copied().collect(),
-            unknown: self.unknown.clone(),
+            tried: self.tried.clone(),
+            revived: self.revived.union(&self.to_revive).copied().collect(),
+            removing: self.removing.clone(),
+            job: self.job.as_ref().map(|job| job.record.clone()),
         }
     }
 
@@ -202,7 +214,34 @@ impl Stream {
 
     /// Objects whose outcome is unknown and which are to be sent again.
     pub(crate) fn unknown_pending(&self) -> usize {
-        self.unknown.len()
+        self.tried.values().filter(|tried| tried.unknown).count()
+    }
+
+    /// Objects that were tried and are to be sent again.
+    pub(crate) fn retrying(&self) -> usize {
+        self.tried.len()
+    }
+
+    /// Offset at which it began to read.
+    pub(crate) fn born(&self) -> u64 {
+        self.born
+    }
+
+    /// Parts of the log that it did not read.
+    pub(crate) fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Since when a policy that gives up counts, for an object accepted at `accepted_at`: a job
+    /// takes objects up long after that.
+    pub(crate) fn since(&self, accepted_at: Timestamp) -> Timestamp {
+        let started = self.job.as_ref().map(|job| Timestamp::from_millis(job.record.started_at));
+        started.map_or(accepted_at, |started| started.max(accepted_at))
+    }
+
+    /// Whether a job has read and finished everything.
+    pub(crate) fn is_job_done(&self) -> bool {
+        self.job.is_some() && self.is_drained() && self.pending == 0
     }
 
     /// The record to read next, if the window has room and the log, which ends at `end`, has more
@@ -210,7 +249,7 @@ impl Stream {
     pub(crate) fn wants(&self, end: u64, window: &Window) -> Option<u64> {
         let has_room = self.pending < window.objects
             && self.pending_bytes < window.bytes
-            && self.window.len() + self.unsettled.len() < window.items;
+            && self.window.len() < window.items;
         let until = self.stop_at.map_or(end, |stop_at| stop_at.min(end));
         (has_room && self.position < until).then_some(self.position)
     }
@@ -261,7 +300,7 @@ impl Stream {
             return false;
         }
         self.position = start;
-        self.unknown.clear();
+        self.tried.retain(|(place, _), _| place.offset >= start);
         self.advance(start);
         true
     }
@@ -276,13 +315,12 @@ impl Stream {
         self.before_items.contains(&place) || self.before_parts.contains(&(place, part))
     }
 
-    /// Whether an attempt to send this object, perhaps by a run before this one, had an unknown
-    /// outcome.
-    pub(crate) fn is_unknown(&self, place: Place, part: u16) -> bool {
-        self.unknown.contains(&(place, part))
+    /// What is known of attempts to send this object, perhaps by a run before this one.
+    pub(crate) fn tried(&self, place: Place, part: u16) -> Option<Tried> {
+        self.tried.get(&(place, part)).copied()
     }
 
-    /// Adds an item with `open` objects to finish, of which `done` were finished before.
+    /// Adds an item with `open` objects to finish beside those of the parts `done`.
     pub(crate) fn add_item(&mut self, place: Place, open: u32, done: &[u16]) {
         if open > 0 {
             self.parts_done.extend(done.iter().map(|part| (place, *part)));
@@ -290,31 +328,75 @@ impl Stream {
         self.window.push_back(Item { place, open });
     }
 
-    /// Counts an outcome that follows from reading alone, after the last item added.
-    pub(crate) fn add_unjournaled(&mut self, outcome: Unjournaled) {
+    /// Counts an object that a rule holds back.
+    pub(crate) fn discard(&mut self, reason: impl Into<Cow<'static, str>>) {
         self.counts.accepted += 1;
-        match outcome {
-            Unjournaled::Discarded(reason) => {
-                self.counts.discarded += 1;
-                *self.discards.entry(Cow::Borrowed(reason)).or_default() += 1;
-            }
-            Unjournaled::Rejected => self.counts.rejected += 1,
-        }
-        let before = self.next_item();
-        match self.unsettled.back_mut() {
-            Some(last) if last.before == before && last.outcome == outcome => last.count += 1,
-            _ => self.unsettled.push_back(Unsettled { before, outcome, count: 1 }),
-        }
+        self.counts.discarded += 1;
+        *self.discards.entry(reason.into()).or_default() += 1;
     }
 
-    /// One attempt at this object had an unknown outcome.
-    pub(crate) fn mark_unknown(&mut self, place: Place, part: u16) {
-        self.unknown.insert((place, part));
+    /// While disabled, and for a job: the offset at which reading ends.
+    pub(crate) fn stop_at(&self) -> Option<u64> {
+        self.stop_at
+    }
+
+    /// Reads up to the record at `to`.
+    pub(crate) fn end_at(&mut self, to: u64) {
+        self.stop_at = Some(to);
+    }
+
+    /// Reads no further than it has.
+    pub(crate) fn stop_here(&mut self) {
+        self.stop_at = Some(self.position);
+    }
+
+    /// An attempt at this object came to nothing.
+    pub(crate) fn mark_tried(&mut self, place: Place, part: u16, tried: Tried) {
+        self.tried.insert((place, part), tried);
+    }
+
+    /// Nothing is to be remembered of attempts at this object.
+    pub(crate) fn forget_tries(&mut self, place: Place, part: u16) {
+        self.tried.remove(&(place, part));
+    }
+
+    /// Objects that a run before this one was to send again, once nothing is left to be read again.
+    pub(crate) fn to_revive(&self) -> impl Iterator<Item = (Place, u16)> {
+        let ready = self.position >= self.reread_to;
+        self.to_revive.iter().copied().filter(move |_| ready)
+    }
+
+    /// Whether somebody asked for this object, which had ended, to be sent again.
+    pub(crate) fn is_revived(&self, place: Place, part: u16) -> bool {
+        let object = (place, part);
+        self.revived.contains(&object) || self.to_revive.contains(&object)
+    }
+
+    /// Objects that had ended and are to be sent again.
+    pub(crate) fn revived(&self) -> &BTreeSet<(Place, u16)> {
+        &self.revived
+    }
+
+    /// The object, which had ended, is to be sent again; returns whether it may be sent now.
+    pub(crate) fn revive(&mut self, place: Place, part: u16) -> bool {
+        if self.position < self.reread_to {
+            self.to_revive.insert((place, part));
+            return false;
+        }
+        self.to_revive.remove(&(place, part));
+        self.revived.insert((place, part))
+    }
+
+    /// The object, which was to be sent again, has ended.
+    pub(crate) fn finish_revived(&mut self, place: Place, part: u16) {
+        self.tried.remove(&(place, part));
+        self.revived.remove(&(place, part));
+        self.to_revive.remove(&(place, part));
     }
 
     /// The object is finished, one way or the other.
     pub(crate) fn finish(&mut self, item: u64, place: Place, part: u16) {
-        self.unknown.remove(&(place, part));
+        self.tried.remove(&(place, part));
         let index = usize::try_from(item.saturating_sub(self.first_item)).unwrap_or(usize::MAX);
         let Some(entry) = self.window.get_mut(index) else { return };
         debug_assert_eq!(entry.place, place, "an item keeps its number");
@@ -336,11 +418,6 @@ impl Stream {
             self.window.pop_front();
             self.first_item += 1;
         }
-        while self.unsettled.front().is_some_and(|first| first.before <= self.first_item) {
-            self.unsettled.pop_front();
-        }
-        let cursor = self.cursor();
-        self.gaps.retain(|gap| gap.to > cursor.offset);
     }
 
     fn skip_gaps(&mut self) {

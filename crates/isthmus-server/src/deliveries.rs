@@ -3,9 +3,13 @@
 use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
 use anyhow::{Context, anyhow};
 use isthmus_config::server::DeliveryConfig;
+use isthmus_core::destination::Priority;
 use isthmus_core::seam::{Backoff, Clock, Http, Random};
+use isthmus_delivery::dispatcher::Manner;
 use isthmus_delivery::engine::{Engine, EngineConfig, EngineError, Handle, Parts, StreamSpec};
-use isthmus_delivery::journal::stored::StoredJournal;
+use isthmus_delivery::governor::Budgets;
+use isthmus_delivery::journal::stored::{Keep, StoredJournal};
+use isthmus_delivery::ledger::Ledger;
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::dead_letters::DeadLetters;
@@ -29,6 +33,8 @@ pub(crate) struct Ground {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) config: DeliveryConfig,
+    /// Where destinations of one account find their common budget.
+    pub(crate) budgets: Budgets,
 }
 
 /// A destination that is being served, as others see it.
@@ -37,6 +43,7 @@ pub(crate) struct Served {
     pub(crate) destination: AssembledDestination,
     pub(crate) streams: Vec<AssembledStream>,
     pub(crate) handle: Handle,
+    pub(crate) ledger: Ledger,
 }
 
 /// What the control API sees and asks. Cheap to clone.
@@ -181,7 +188,10 @@ impl Deliveries {
         let config = StoredJournal::log_config();
         let (journal, _) = Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
             .with_context(|| format!("journal of destination {name} cannot be opened"))?;
-        let DeliveryConfig { backoff_first, backoff_cap, .. } = ground.config;
+        let DeliveryConfig { backoff_first, backoff_cap, ledger_retention, ledger_budget, .. } =
+            ground.config;
+        let keep = Keep { at_least: ledger_retention, at_most: ledger_budget };
+        let stored = Arc::new(StoredJournal::new(journal.clone(), keep, ground.clock.clone()));
         let config = EngineConfig {
             backoff: Backoff { first: backoff_first, cap: backoff_cap },
             ..EngineConfig::default()
@@ -190,8 +200,9 @@ impl Deliveries {
             name: name.into(),
             destination: destination.braze.clone(),
             source: Arc::new(EventLog::new(ground.events.clone())),
-            journal: Arc::new(StoredJournal::new(journal.clone())),
+            journal: stored.clone(),
             dead_letters: Arc::new(ground.dead_letters.clone()),
+            budgets: ground.budgets.clone(),
             http: ground.http.clone(),
             clock: ground.clock.clone(),
             random: ground.random.clone(),
@@ -200,14 +211,19 @@ impl Deliveries {
         let specs = streams.iter().map(|stream| StreamSpec {
             name: stream.resource.name.as_str().into(),
             mapping: stream.mapping.clone(),
-            enabled: stream.resource.enabled,
+            manner: Manner {
+                enabled: stream.resource.enabled,
+                priority: Priority::Triggers,
+                retry: stream.resource.retry_policy(),
+            },
         });
         let (engine, handle) = Engine::open(parts, specs.collect())?;
         let stop = CancellationToken::new();
         let (engine_stop, engine_name) = (stop.clone(), name.to_owned());
         self.ended.spawn(async move { (engine_name, engine.run(engine_stop).await) });
         self.running.insert(name.to_owned(), Running { stop, journal });
-        let served = Served { destination: destination.clone(), streams, handle };
+        let ledger = Ledger::new(stored);
+        let served = Served { destination: destination.clone(), streams, handle, ledger };
         let mut all = self.served.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(name.to_owned(), served);
         Ok(())

@@ -123,6 +123,7 @@ impl Server {
             clock: clock.clone(),
             random,
             config: config.delivery.clone(),
+            budgets: isthmus_delivery::governor::Budgets::default(),
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
         for stream in &assembly.streams {

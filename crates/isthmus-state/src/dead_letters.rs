@@ -1,15 +1,47 @@
-//! What a destination will never take, kept for people to read, mend and send again.
+//! What a destination will never take, was given up, or of which nobody knows whether it was taken:
+//! kept for people to read, mend and send again.
 //!
 //! Keyspace `dead_letters`: (stream, place, part) to [`DeadLetter`]. The key says which object it
 //! is, so storing one twice stores it once.
 
 use crate::{State, StateError};
 use fjall::{Guard, Keyspace};
-use isthmus_core::destination::{Lane, Section};
+use isthmus_core::destination::{Guarantee, Lane, Section};
 use isthmus_core::{Place, Timestamp};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Why an object is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Refused for good, by the vendor or by the mapping on its behalf.
+    Rejected,
+    /// Given up, by the stream's retry policy.
+    Expired,
+    /// Sent, and nobody knows what became of it; its guarantee is at most once.
+    Unknown,
+}
+
+impl Cause {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Something that happened to a dead letter before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// Milliseconds since the Unix epoch.
+    pub at: i64,
+    /// For people: why it was refused then, or what was changed.
+    pub what: String,
+}
 
 /// One object that its destination refused for good, with everything needed to send it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +64,20 @@ pub struct DeadLetter {
     pub accepted_at: Timestamp,
     /// When it was refused.
     pub rejected_at: Timestamp,
+    pub cause: Cause,
+    pub guarantee: Guarantee,
+    /// Number of the stream or job that counts it.
+    pub owner: u32,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// What happened to it before, oldest first.
+    pub history: Vec<Past>,
 }
 
+/// Which object a dead letter is of: stream, place and part.
+pub type LetterKey = (String, Place, u16);
+
+/// What version 1 stored; version 2 appends to it.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     name: &'a str,
@@ -44,6 +88,18 @@ struct Stored<'a> {
     /// Milliseconds since the Unix epoch, as is `rejected_at`.
     accepted_at: i64,
     rejected_at: i64,
+}
+
+/// What version 2 stores.
+#[derive(Serialize, Deserialize)]
+struct Stored2<'a> {
+    #[serde(borrow)]
+    letter: Stored<'a>,
+    cause: Cause,
+    at_most_once: bool,
+    owner: u32,
+    attempts: u32,
+    history: Vec<Past>,
 }
 
 /// The keyspace, open.
@@ -61,19 +117,24 @@ impl DeadLetters {
 
     /// Stores `letters`, all or none; returns once they survive power loss.
     pub fn put(&self, letters: &[DeadLetter]) -> Result<(), StateError> {
+        self.change(letters, &[])
+    }
+
+    /// Removes the dead letters of `keys`, all or none; returns once that survives power loss.
+    pub fn remove(&self, keys: &[LetterKey]) -> Result<(), StateError> {
+        self.change(&[], keys)
+    }
+
+    /// Stores `letters` and removes those of `keys`, all or none; returns once that survives power
+    /// loss.
+    pub fn change(&self, letters: &[DeadLetter], keys: &[LetterKey]) -> Result<(), StateError> {
         let mut batch = self.state.batch();
+        for (stream, place, part) in keys {
+            batch.remove(&self.letters, key(stream, *place, *part));
+        }
         for letter in letters {
-            let stored = Stored {
-                name: &letter.name,
-                payload: &letter.payload,
-                reason: &letter.reason,
-                lane: letter.lane.0,
-                section: letter.section.0,
-                accepted_at: letter.accepted_at.as_millis(),
-                rejected_at: letter.rejected_at.as_millis(),
-            };
             let key = key(&letter.stream, letter.place, letter.part);
-            batch.insert(&self.letters, key, crate::encode(VERSION, &stored));
+            batch.insert(&self.letters, key, crate::encode(VERSION, &stored(letter)));
         }
         batch.commit()?;
         self.state.persist()
@@ -131,6 +192,25 @@ impl DeadLetters {
     }
 }
 
+fn stored(letter: &DeadLetter) -> Stored2<'_> {
+    Stored2 {
+        letter: Stored {
+            name: &letter.name,
+            payload: &letter.payload,
+            reason: &letter.reason,
+            lane: letter.lane.0,
+            section: letter.section.0,
+            accepted_at: letter.accepted_at.as_millis(),
+            rejected_at: letter.rejected_at.as_millis(),
+        },
+        cause: letter.cause,
+        at_most_once: letter.guarantee == Guarantee::AtMostOnce,
+        owner: letter.owner,
+        attempts: letter.attempts,
+        history: letter.history.clone(),
+    }
+}
+
 fn letter(stream: &str, guard: Guard) -> Result<DeadLetter, StateError> {
     let (key, value) = guard.into_inner()?;
     let (place, part) = object(&key)?;
@@ -167,20 +247,40 @@ fn object(key: &[u8]) -> Result<(Place, u16), StateError> {
 }
 
 fn read(stream: &str, place: Place, part: u16, value: &[u8]) -> Result<DeadLetter, StateError> {
-    let stored: Stored<'_> = crate::decode("dead letter", VERSION, value)?;
+    const WHAT: &str = "dead letter";
+    let known = match value.first() {
+        Some(1) => Stored2 {
+            letter: crate::decode(WHAT, 1, value)?,
+            cause: Cause::Rejected,
+            at_most_once: false,
+            owner: UNKNOWN_OWNER,
+            attempts: 0,
+            history: Vec::new(),
+        },
+        _ => crate::decode::<Stored2<'_>>(WHAT, VERSION, value)?,
+    };
+    let Stored2 { letter, cause, at_most_once, owner, attempts, history } = known;
     Ok(DeadLetter {
         stream: stream.to_owned(),
         place,
         part,
-        name: stored.name.to_owned(),
-        payload: stored.payload.to_owned(),
-        reason: stored.reason.to_owned(),
-        lane: Lane(stored.lane),
-        section: Section(stored.section),
-        accepted_at: Timestamp::from_millis(stored.accepted_at),
-        rejected_at: Timestamp::from_millis(stored.rejected_at),
+        name: letter.name.to_owned(),
+        payload: letter.payload.to_owned(),
+        reason: letter.reason.to_owned(),
+        lane: Lane(letter.lane),
+        section: Section(letter.section),
+        accepted_at: Timestamp::from_millis(letter.accepted_at),
+        rejected_at: Timestamp::from_millis(letter.rejected_at),
+        cause,
+        guarantee: if at_most_once { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce },
+        owner,
+        attempts,
+        history,
     })
 }
+
+/// Stands for the stream of the letter's name, which is all that version 1 knew.
+pub const UNKNOWN_OWNER: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -199,6 +299,11 @@ mod tests {
             section: Section(1),
             accepted_at: Timestamp::from_millis(1_770_000_000_000),
             rejected_at: Timestamp::from_millis(1_770_000_000_250),
+            cause: Cause::Unknown,
+            guarantee: Guarantee::AtMostOnce,
+            owner: 3,
+            attempts: 2,
+            history: vec![Past { at: 1_770_000_000_200, what: "edited".to_owned() }],
         }
     }
 
@@ -235,6 +340,25 @@ mod tests {
         letters.put(&[letter("shop", 7, 0, "first")]).unwrap();
         letters.put(&[letter("shop", 7, 0, "second")]).unwrap();
         assert_eq!(letters.list("shop", None, 10).unwrap(), [letter("shop", 7, 0, "second")]);
+    }
+
+    #[test]
+    fn a_removed_letter_is_gone_and_the_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::open(&State::open(folder.path()).unwrap()).unwrap();
+        let (gone, stays) = (letter("shop", 7, 0, "a"), letter("shop", 7, 1, "b"));
+        letters.put(&[gone.clone(), stays.clone()]).unwrap();
+        letters.remove(&[(gone.stream, gone.place, gone.part)]).unwrap();
+        assert_eq!(letters.list("shop", None, 10).unwrap(), [stays]);
+    }
+
+    #[test]
+    fn what_version_1_wrote_is_read() {
+        let new = letter("shop", 7, 0, "a");
+        let old = crate::encode(1, &stored(&new).letter);
+        let read = read("shop", new.place, new.part, &old).unwrap();
+        assert_eq!((&read.payload, read.cause), (&new.payload, Cause::Rejected));
+        assert_eq!((read.owner, read.guarantee), (UNKNOWN_OWNER, Guarantee::AtLeastOnce));
     }
 
     proptest! {

@@ -13,7 +13,8 @@ const MINUTE: u64 = 60;
 pub struct RetryPolicy {
     /// Attempts in all, the first one included.
     pub attempts: Option<u32>,
-    /// Time since the first attempt, after which no other one begins.
+    /// Time since the object was accepted, after which a failed attempt was the last. An object that
+    /// was never tried is tried, however old.
     pub within: Option<Duration>,
     pub waits: Waits,
 }

@@ -1,11 +1,15 @@
 //! What becomes of a request's objects when it ends.
 
 use super::{Dispatcher, InFlight, Moment, RequestId, dead_letter};
-use crate::journal::{Mark, Marks, Outcome, Step};
+use crate::dead_letters::LetterChange;
+use crate::health::on_the_wall;
+use crate::journal::{Mark, Marks, Outcome, Step, Tried};
 use crate::lanes::{GroupId, Queued, Ticket};
 use crate::stream::Stream;
-use isthmus_core::destination::{Budget, Delivery, Lane, Verdict};
-use isthmus_state::dead_letters::DeadLetter;
+use isthmus_core::Timestamp;
+use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, RetryPolicy, Verdict, Waits};
+use isthmus_core::seam::Backoff;
+use isthmus_state::dead_letters::Cause;
 use std::time::Duration;
 
 /// Attempts after which objects that failed together are halved, provided that the vendor took
@@ -18,6 +22,8 @@ pub enum Ending {
     /// There was a reply, judged.
     Judged {
         status: u16,
+        /// What the vendor said, for people; empty where there is nothing to say.
+        message: String,
         /// One verdict per object of the batch, in its order.
         verdicts: Vec<Verdict>,
         budget: Option<Budget>,
@@ -30,12 +36,32 @@ pub enum Ending {
     Unencodable { reason: String },
 }
 
+impl Ending {
+    /// HTTP status of the reply; zero when there was none.
+    fn status(&self) -> u16 {
+        if let Self::Judged { status, .. } = self { *status } else { 0 }
+    }
+
+    /// What was said, or why nothing was.
+    fn message(&self) -> &str {
+        match self {
+            Self::Judged { message, .. } => message,
+            Self::NotSent { reason } | Self::Unknown { reason } | Self::Unencodable { reason } => {
+                reason
+            }
+        }
+    }
+}
+
+/// Characters of what the vendor said that the ledger keeps.
+const MESSAGE_CHARACTERS_MAX: usize = 200;
+
 /// What becomes of one object of a request that ended.
 enum Fate {
     Delivered,
     Rejected(String),
-    /// Back to the front of its lane.
-    Again(Again),
+    /// Back to the front of its lane, unless its stream's policy gives it up.
+    Again(Again, String),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +76,28 @@ enum Again {
     Smaller,
 }
 
+/// What a whole request has in common.
+struct Common {
+    now: Moment,
+    /// Spreads the waits that follow.
+    random: u64,
+    backoff: Backoff,
+}
+
+impl Common {
+    /// How long an object waits after `attempts` attempts.
+    fn wait(&self, policy: &RetryPolicy, attempts: u32) -> Duration {
+        let fixed = match &policy.waits {
+            Waits::Fixed(waits) => {
+                let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+                waits.get(index).or(waits.last())
+            }
+            Waits::Backoff => None,
+        };
+        fixed.copied().unwrap_or_else(|| self.backoff.wait(attempts, self.random))
+    }
+}
+
 /// Two groups, and how many more objects go into the first one.
 struct Halves {
     first: GroupId,
@@ -58,21 +106,33 @@ struct Halves {
 }
 
 impl Dispatcher {
-    /// Takes in how a request ended, and adds what was refused for good to `letters`, which must
-    /// be on disk before the next entry. `random` spreads the waits that follow.
+    /// Takes in how a request ended after `took`, and adds what changes among the dead letters to
+    /// `letters`, which must be on disk before the next entry. `random` spreads the waits that
+    /// follow.
     pub fn finish(
         &mut self,
         id: RequestId,
         ending: &Ending,
+        took: Duration,
         now: Moment,
         random: u64,
-        letters: &mut Vec<DeadLetter>,
+        letters: &mut Vec<LetterChange>,
     ) {
         let Some(request) = self.requests.remove(&id) else { return };
         let fates = self.fates(&request, ending, now, random);
-        let marks = self.settle(request, fates, now, random, letters);
-        let status = if let Ending::Judged { status, .. } = ending { *status } else { 0 };
-        self.steps.push(Step::Outcome(Outcome { request: id.0, status, marks }));
+        let common = Common { now, random, backoff: self.rules.backoff };
+        let message: String = ending.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
+        let mut outcome = Outcome {
+            request: id.0,
+            status: ending.status(),
+            took_millis: millis(took),
+            wait_millis: 0,
+            message,
+            marks: Marks::Each(Vec::new()),
+            reasons: Vec::new(),
+        };
+        self.settle(request, fates, &common, &mut outcome, letters);
+        self.steps.push(Step::Outcome(outcome));
     }
 
     /// What becomes of each object; takes note of what the ending says about the destination.
@@ -84,35 +144,39 @@ impl Dispatcher {
         random: u64,
     ) -> Vec<Fate> {
         let count = request.batch.len();
-        let again = |again| (0..count).map(|_| Fate::Again(again)).collect();
+        let again =
+            |again, why: &String| (0..count).map(|_| Fate::Again(again, why.clone())).collect();
         let (verdicts, budget) = match ending {
             Ending::Judged { verdicts, budget, .. } => (verdicts, budget),
             Ending::NotSent { reason } => {
                 self.health.failed(request.epoch, now.monotonic, random, reason);
-                return again(Again::Later);
+                self.checkpoint_wanted = true;
+                return again(Again::Later, reason);
             }
             Ending::Unknown { reason } => {
                 self.health.failed(request.epoch, now.monotonic, random, reason);
-                return again(Again::Unknown);
+                self.checkpoint_wanted = true;
+                return again(Again::Unknown, reason);
             }
             Ending::Unencodable { reason } if count == 1 => {
                 return vec![Fate::Rejected(reason.clone())];
             }
-            Ending::Unencodable { .. } => return again(Again::Smaller),
+            Ending::Unencodable { reason } => return again(Again::Smaller, reason),
         };
         if let Some(budget) = budget {
-            self.governor.learn(now.monotonic, *budget);
+            self.governor.lock().learn(now.monotonic, *budget);
         }
         self.listen(request.epoch, verdicts, now, random);
         let fate = |verdict: &Verdict| match verdict {
             Verdict::Accepted => Fate::Delivered,
             Verdict::Rejected { reason } => Fate::Rejected(reason.clone()),
-            Verdict::Retry { after: Some(_), .. } | Verdict::Pause { .. } => {
-                Fate::Again(Again::WithAll)
+            Verdict::Retry { after: Some(_), reason } | Verdict::Pause { reason } => {
+                Fate::Again(Again::WithAll, reason.clone())
             }
-            Verdict::Retry { after: None, .. } => Fate::Again(Again::Later),
-            Verdict::Split { reason } if count == 1 => Fate::Rejected(reason.clone()),
-            Verdict::Split { .. } => Fate::Again(Again::Smaller),
+            Verdict::Retry { after: None, reason } => Fate::Again(Again::Later, reason.clone()),
+            Verdict::Unknown { reason, .. } => Fate::Again(Again::Unknown, reason.clone()),
+            Verdict::Split { reason, .. } if count == 1 => Fate::Rejected(reason.clone()),
+            Verdict::Split { reason, .. } => Fate::Again(Again::Smaller, reason.clone()),
         };
         let mut fates: Vec<Fate> = verdicts.iter().take(count).map(fate).collect();
         // A destination that judges fewer than it was given has a bug. Sending again could double
@@ -126,17 +190,30 @@ impl Dispatcher {
         let (mut processed, mut asked, mut refused, mut failed) = (false, None, None, None);
         for verdict in verdicts {
             match verdict {
-                Verdict::Accepted | Verdict::Rejected { .. } | Verdict::Split { .. } => {
+                Verdict::Accepted | Verdict::Rejected { .. } => {
                     processed = true;
+                    self.room.takes(verdicts.len());
+                }
+                Verdict::Split { too_many, .. } => {
+                    processed = true;
+                    if *too_many {
+                        self.room.refuses(verdicts.len());
+                    }
                 }
                 Verdict::Retry { after: Some(after), .. } => asked = asked.max(Some(*after)),
+                Verdict::Unknown { after, reason } => {
+                    asked = asked.max(*after);
+                    failed = Some(reason);
+                }
                 Verdict::Retry { after: None, reason } => failed = Some(reason),
                 Verdict::Pause { reason } => refused = Some(reason),
             }
         }
         if let Some(after) = asked {
-            self.governor.pause_for(now.monotonic, after);
+            self.governor.lock().pause_for(now.monotonic, after);
+            self.checkpoint_wanted = true;
         }
+        let before = self.health.epoch();
         if let Some(reason) = refused {
             let at = (now.monotonic, now.wall);
             self.health.refused(epoch, at, random, reason);
@@ -145,49 +222,58 @@ impl Dispatcher {
         } else if let (Some(reason), None) = (failed, asked) {
             self.health.failed(epoch, now.monotonic, random, reason);
         }
+        // A wait that is not written down would be forgotten by a restart.
+        self.checkpoint_wanted |= before != self.health.epoch();
     }
 
-    /// Gives every object its fate, and every lane what came back.
+    /// Gives every object its fate, and every lane what came back; completes `outcome`.
     fn settle(
         &mut self,
         request: InFlight,
         fates: Vec<Fate>,
-        now: Moment,
-        random: u64,
-        letters: &mut Vec<DeadLetter>,
-    ) -> Marks {
+        common: &Common,
+        outcome: &mut Outcome,
+        letters: &mut Vec<LetterChange>,
+    ) {
         let mut halves = self.halves(&request, &fates);
         let mut marks = Vec::with_capacity(fates.len());
         let mut returned: Vec<(Lane, Vec<Queued>)> = Vec::new();
-        let mut attempts = 0;
+        // One wait for the whole request, so that its objects meet again in the next one.
+        let mut wait = Duration::ZERO;
+        for (ticket, fate) in request.tickets.iter().zip(&fates) {
+            if let Fate::Again(Again::Later | Again::Unknown, _) = fate
+                && let Some(stream) = self.streams.get(&ticket.stream)
+            {
+                let attempts = ticket.attempts.saturating_add(1);
+                wait = wait.max(common.wait(&stream.retry, attempts));
+            }
+        }
+        outcome.wait_millis = millis(wait);
+        let retry_at = on_the_wall(common.now.monotonic + wait, common.now);
         let objects = request.batch.into_iter().zip(request.tickets).zip(fates);
-        for ((delivery, ticket), fate) in objects {
+        for (index, ((delivery, ticket), fate)) in (0..).zip(objects) {
             let lane = delivery.message.lane;
             if returned.last().is_none_or(|(last, _)| *last != lane) {
                 returned.push((lane, Vec::new()));
             }
-            let waits = matches!(fate, Fate::Again(Again::Later | Again::Unknown));
-            let (mark, back) = self.settle_one(Queued { delivery, ticket }, fate, now, letters);
-            marks.push(mark);
-            if let (Some(mut back), Some((_, queue))) = (back, returned.last_mut()) {
-                if waits {
-                    attempts = attempts.max(back.ticket.attempts);
-                }
+            let queued = Queued { delivery, ticket };
+            let settled = self.settle_one(queued, fate, common.now, retry_at, letters);
+            marks.push(settled.mark);
+            if let Some(reason) = settled.reason {
+                outcome.reasons.push((index, reason));
+            }
+            if let (Some(mut back), Some((_, queue))) = (settled.back, returned.last_mut()) {
                 if let Some(halves) = &mut halves {
                     back.ticket.group = Some(halves.next());
                 }
                 queue.push(back);
             }
         }
-        // One wait for the whole request, so that its objects meet again in the next one.
-        let wait = match attempts {
-            0 => Duration::ZERO,
-            attempts => self.rules.backoff.wait(attempts, random),
-        };
+        let now = common.now.monotonic;
         for (lane, queue) in returned {
-            self.lanes.give_back(lane, queue, now.monotonic + wait, now.monotonic);
+            self.lanes.give_back(lane, queue, now + wait, now);
         }
-        Marks::of(marks)
+        outcome.marks = Marks::of(marks);
     }
 
     /// Gives one object its fate, and gives it back if it is to be sent again.
@@ -196,51 +282,87 @@ impl Dispatcher {
         queued: Queued,
         fate: Fate,
         now: Moment,
-        letters: &mut Vec<DeadLetter>,
-    ) -> (Mark, Option<Queued>) {
+        retry_at: i64,
+        letters: &mut Vec<LetterChange>,
+    ) -> Settled {
         let Queued { delivery, mut ticket } = queued;
         let Some(stream) = self.streams.get_mut(&ticket.stream) else {
             // The stream was removed meanwhile; replaying ignores the mark.
-            return (Mark::Again, None);
+            return Settled::ended(Mark::Deferred, None);
         };
-        let again = match fate {
+        let (again, reason) = match fate {
             Fate::Delivered => {
                 let at_once = ticket.attempts == 0 && !ticket.unknown;
                 stream.counts.delivered += 1;
                 stream.counts.delivered_at_once += u64::from(at_once);
-                let latency = now.wall.since(delivery.accepted_at);
+                let latency = now.wall.since(ticket.since);
                 stream.latency.record(now.monotonic, latency);
                 self.meters.delivered(latency);
                 finish_object(stream, &delivery, &ticket);
-                return (if at_once { Mark::DeliveredAtOnce } else { Mark::Delivered }, None);
+                if ticket.item.is_none() {
+                    let name = delivery.stream.to_string();
+                    let key = (name, delivery.place, delivery.part);
+                    letters.push(LetterChange::Remove(key));
+                }
+                let mark = if at_once { Mark::DeliveredAtOnce } else { Mark::Delivered };
+                return Settled::ended(mark, None);
             }
             Fate::Rejected(reason) => {
                 stream.counts.rejected += 1;
                 self.meters.rejected.increment(1);
                 finish_object(stream, &delivery, &ticket);
-                letters.push(dead_letter(delivery, reason, now.wall));
-                return (Mark::Rejected, None);
+                let said = Some(reason.clone());
+                let letter = dead_letter(delivery, &ticket, Cause::Rejected, reason, now.wall);
+                letters.push(LetterChange::Keep(letter));
+                return Settled::ended(Mark::Rejected, said);
             }
-            Fate::Again(again) => again,
+            Fate::Again(again, reason) => (again, reason),
         };
-        stream.counts.retries += 1;
         if matches!(again, Again::Later | Again::Unknown) {
             if ticket.attempts == 0 {
                 ticket.failing_since = now.monotonic;
             }
             ticket.attempts = ticket.attempts.saturating_add(1);
+            ticket.unknown |= again == Again::Unknown;
+            stream.counts.unknown += u64::from(again == Again::Unknown);
+            if let Some((mark, cause, reason)) =
+                ends(stream, &delivery, &ticket, again, &reason, now.wall)
+            {
+                match cause {
+                    Cause::Unknown => {
+                        stream.counts.parked += 1;
+                        self.meters.unknown.increment(1);
+                    }
+                    Cause::Rejected | Cause::Expired => {
+                        stream.counts.rejected += 1;
+                        stream.counts.expired += 1;
+                        self.meters.expired.increment(1);
+                    }
+                }
+                finish_object(stream, &delivery, &ticket);
+                let letter = dead_letter(delivery, &ticket, cause, reason.clone(), now.wall);
+                letters.push(LetterChange::Keep(letter));
+                return Settled::ended(mark, Some(reason));
+            }
+            let Ticket { attempts, unknown, .. } = ticket;
+            stream.mark_tried(delivery.place, delivery.part, Tried { attempts, retry_at, unknown });
         }
-        let mark = if again == Again::Unknown {
-            ticket.unknown = true;
-            stream.counts.unknown += 1;
-            stream.mark_unknown(delivery.place, delivery.part);
-            self.meters.unknown.increment(1);
-            Mark::Unknown
-        } else {
-            self.meters.again.increment(1);
-            Mark::Again
+        stream.counts.retries += 1;
+        let mark = match again {
+            Again::Unknown => {
+                self.meters.unknown.increment(1);
+                Mark::Unknown
+            }
+            Again::Later => {
+                self.meters.again.increment(1);
+                Mark::Again
+            }
+            Again::WithAll | Again::Smaller => {
+                self.meters.again.increment(1);
+                Mark::Deferred
+            }
         };
-        (mark, Some(Queued { delivery, ticket }))
+        Settled { mark, reason: None, back: Some(Queued { delivery, ticket }) }
     }
 
     /// Whether what comes back is to be halved.
@@ -248,7 +370,7 @@ impl Dispatcher {
         let answered_at = self.health.answered_at();
         let (mut count, mut refused, mut chokes) = (0usize, false, false);
         for (fate, ticket) in fates.iter().zip(&request.tickets) {
-            let Fate::Again(again) = fate else { continue };
+            let Fate::Again(again, _) = fate else { continue };
             count += 1;
             refused |= *again == Again::Smaller;
             chokes |= matches!(again, Again::Later | Again::Unknown)
@@ -278,8 +400,54 @@ impl Halves {
     }
 }
 
-fn finish_object(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) {
+/// What became of one object.
+struct Settled {
+    mark: Mark,
+    /// Why, where it differs from what the whole request was told.
+    reason: Option<String>,
+    back: Option<Queued>,
+}
+
+impl Settled {
+    fn ended(mark: Mark, reason: Option<String>) -> Self {
+        Self { mark, reason, back: None }
+    }
+}
+
+/// How an attempt that came to nothing was the last one, if it was: nobody knows what became of an
+/// object that must not be doubled, or the stream's policy gives it up.
+fn ends(
+    stream: &Stream,
+    delivery: &Delivery,
+    ticket: &Ticket,
+    again: Again,
+    reason: &str,
+    now: Timestamp,
+) -> Option<(Mark, Cause, String)> {
+    if again == Again::Unknown && delivery.message.guarantee == Guarantee::AtMostOnce {
+        return Some((Mark::Parked, Cause::Unknown, reason.to_owned()));
+    }
+    let RetryPolicy { attempts, within, .. } = &stream.retry;
+    let age = now.since(ticket.since);
+    let spent = attempts.is_some_and(|most| ticket.attempts >= most)
+        || within.is_some_and(|within| age >= within);
+    spent.then(|| {
+        let seconds = age.as_secs();
+        let attempts = ticket.attempts;
+        let reason = format!("given up after {attempts} attempts in {seconds} s; last: {reason}");
+        (Mark::Expired, Cause::Expired, reason)
+    })
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn finish_object(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) {
     stream.pending -= 1;
     stream.pending_bytes -= delivery.message.payload.len() as u64;
-    stream.finish(ticket.item, delivery.place, delivery.part);
+    match ticket.item {
+        Some(item) => stream.finish(item, delivery.place, delivery.part),
+        None => stream.finish_revived(delivery.place, delivery.part),
+    }
 }

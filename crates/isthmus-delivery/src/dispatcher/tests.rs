@@ -2,7 +2,7 @@ mod world;
 
 use super::*;
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Guarantee, Lane, Rate, Section, Verdict};
+use isthmus_core::destination::{Guarantee, Lane, Rate, Section, Shares, Verdict, Waits};
 use proptest::prelude::*;
 use world::World;
 
@@ -20,6 +20,7 @@ fn rules() -> Rules {
             Rate { requests: 100, per: Duration::from_mins(1) },
         ],
         linger: Duration::from_millis(10),
+        shares: Shares::default(),
     };
     Rules { limits, backoff: BACKOFF, window: Window::default() }
 }
@@ -34,27 +35,34 @@ struct Hand {
     dispatcher: Dispatcher,
     stream: StreamNumber,
     next: u64,
-    letters: Vec<DeadLetter>,
+    now: Moment,
+    guarantee: Guarantee,
+    letters: Vec<LetterChange>,
 }
 
 impl Hand {
     fn new(rules: Rules) -> Self {
-        let mut dispatcher = Dispatcher::new("braze", rules, Checkpoint::default());
+        Self::with(rules, Manner::default())
+    }
+
+    fn with(rules: Rules, manner: Manner) -> Self {
+        let mut dispatcher = self::dispatcher(rules, Checkpoint::default(), at(0));
         let log = Extent { start: 0, end: 0 };
-        let stream = dispatcher.add_stream("product".into(), true, log).unwrap();
-        Self { dispatcher, stream, next: 0, letters: Vec::new() }
+        let stream = dispatcher.add_stream("product".into(), manner, log).unwrap();
+        let guarantee = Guarantee::AtLeastOnce;
+        Self { dispatcher, stream, next: 0, now: at(0), guarantee, letters: Vec::new() }
     }
 
     /// One record with one item per word, of the user that its first letter names.
     fn take(&mut self, words: &str) {
-        let now = at(0);
+        let now = self.now;
         for (index, word) in (0..).zip(words.split_whitespace()) {
             let message = Message {
                 lane: Lane(word.bytes().next().unwrap().into()),
                 section: Section(0),
                 name: word.to_owned(),
                 payload: word.to_owned(),
-            guarantee: Guarantee::AtLeastOnce,
+                guarantee: self.guarantee,
             };
             let place = Place { offset: self.next, index };
             let mut mapped = vec![Mapped::Deliver(message)];
@@ -73,19 +81,42 @@ impl Hand {
     }
 
     fn end(&mut self, id: RequestId, ending: &Ending, millis: u64) {
-        self.dispatcher.finish(id, ending, at(millis), u64::MAX / 3, &mut self.letters);
+        let took = Duration::from_millis(40);
+        self.dispatcher.finish(id, ending, took, at(millis), u64::MAX / 3, &mut self.letters);
         self.dispatcher.check().unwrap();
     }
 
     fn judge(&mut self, id: RequestId, millis: u64, verdict: impl Fn(&str) -> Verdict) {
         let batch = self.dispatcher.batch(id).iter();
         let verdicts = batch.map(|delivery| verdict(&delivery.message.name)).collect();
-        self.end(id, &Ending::Judged { status: 200, verdicts, budget: None }, millis);
+        self.end(id, &judged(verdicts), millis);
+    }
+
+    /// The dead letters that were kept.
+    fn kept(&self) -> Vec<&DeadLetter> {
+        let kept = self.letters.iter().filter_map(|change| match change {
+            LetterChange::Keep(letter) => Some(letter),
+            LetterChange::Remove(_) => None,
+        });
+        kept.collect()
     }
 
     fn counts(&self) -> crate::counts::Counts {
         self.dispatcher.streams[&self.stream].counts
     }
+}
+
+fn judged(verdicts: Vec<Verdict>) -> Ending {
+    Ending::Judged { status: 200, message: String::new(), verdicts, budget: None }
+}
+
+fn dispatcher(rules: Rules, known: Checkpoint, now: Moment) -> Dispatcher {
+    let governor = SharedGovernor::new(&rules.limits);
+    Dispatcher::new("braze", rules, governor, known, now)
+}
+
+fn disabled() -> Manner {
+    Manner { enabled: false, ..Manner::default() }
 }
 
 fn retry(_: &str) -> Verdict {
@@ -108,7 +139,7 @@ fn a_refused_batch_is_halved_until_the_culprit_is_alone() {
         requests.push(names);
         hand.judge(id, now, |_| {
             if poisoned {
-                Verdict::Split { reason: "400 bad object".into() }
+                Verdict::Split { reason: "400 bad object".into(), too_many: false }
             } else {
                 Verdict::Accepted
             }
@@ -122,8 +153,9 @@ fn a_refused_batch_is_halved_until_the_culprit_is_alone() {
     f
     g h
     ");
-    assert_eq!(hand.letters.len(), 1);
-    assert_eq!((&*hand.letters[0].name, &*hand.letters[0].reason), ("f", "400 bad object"));
+    let letters = hand.kept();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((&*letters[0].name, &*letters[0].reason), ("f", "400 bad object"));
 }
 
 #[test]
@@ -222,12 +254,122 @@ fn a_timeout_is_unknown_and_sending_again_is_a_possible_duplicate() {
 }
 
 #[test]
+fn what_must_not_be_doubled_is_parked_and_listed_not_sent_again() {
+    let mut hand = Hand::new(rules());
+    hand.guarantee = Guarantee::AtMostOnce;
+    hand.take("a b");
+    let (id, _) = hand.start(1_000).unwrap();
+    let unknown = |_: &str| Verdict::Unknown { after: None, reason: "500".into() };
+    hand.judge(id, 1_000, unknown);
+    hand.take("a");
+    assert_eq!(hand.start(100_000).unwrap().1, "a", "the user's next object is not held up");
+    let counts = hand.counts();
+    assert_eq!((counts.accepted, counts.parked, counts.unknown), (3, 2, 2));
+    let letters: Vec<_> =
+        hand.kept().into_iter().map(|letter| (letter.cause, &*letter.reason)).collect();
+    assert_eq!(letters, [(Cause::Unknown, "500"), (Cause::Unknown, "500")]);
+    let status = hand.dispatcher.status(&"braze".into(), at(100_000));
+    assert!(status.streams[0].adds_up());
+    assert_eq!((status.streams[0].pending, status.streams[0].unknown_pending), (3, 2));
+}
+
+#[test]
+fn a_policy_gives_up_after_so_many_attempts_or_so_much_time_and_never_without_a_try() {
+    let retry_policy = |attempts, within| RetryPolicy {
+        attempts,
+        within,
+        waits: Waits::Fixed(vec![Duration::from_secs(10)]),
+    };
+    for (policy, tries) in [
+        (retry_policy(Some(3), None), 3),
+        (retry_policy(None, Some(Duration::from_secs(25))), 4),
+        (retry_policy(Some(9), Some(Duration::from_secs(5))), 2),
+    ] {
+        let manner = Manner { retry: policy, ..Manner::default() };
+        let mut hand = Hand::with(rules(), manner);
+        hand.take("a");
+        let (mut now, mut tried) = (1_000, 0);
+        while hand.letters.is_empty() {
+            let (id, _) = hand.start(now).unwrap();
+            hand.judge(id, now, retry);
+            tried += 1;
+            // Another user's success keeps the destination from being tried ever more rarely.
+            hand.take("z");
+            let (id, _) = hand.start(now + 1_000).unwrap();
+            hand.judge(id, now + 1_000, accept);
+            assert_eq!(hand.start(now + 9_999), None, "waits as long as the policy says");
+            now += 10_000;
+        }
+        assert_eq!(tried, tries);
+        let letter = hand.kept()[0];
+        assert_eq!((letter.cause, letter.attempts), (Cause::Expired, tries));
+        assert!(letter.reason.starts_with("given up after"), "{}", letter.reason);
+        assert!(letter.reason.ends_with("last: 503"), "{}", letter.reason);
+        assert_eq!((hand.counts().rejected, hand.counts().expired), (1, 1));
+    }
+}
+
+#[test]
+fn a_limit_that_was_learned_is_tried_with_ever_smaller_steps() {
+    let mut hand = Hand::new(rules());
+    hand.take("a b c d e f a b c d e f a b c d e f a b c d e f");
+    let (mut now, mut sizes) = (1_000, Vec::new());
+    while hand.counts().delivered < 24 {
+        now += 10_000;
+        let Some((id, _)) = hand.start(now) else { continue };
+        let size = hand.dispatcher.batch(id).len();
+        sizes.push(size);
+        hand.judge(id, now, |_| match size {
+            0..=4 => Verdict::Accepted,
+            _ => Verdict::Split { reason: "400".into(), too_many: true },
+        });
+    }
+    assert!(sizes[0] == 6 && sizes[sizes.len() - 2] == 4, "{sizes:?}");
+    assert!(sizes.iter().filter(|size| **size > 4).count() <= 3, "{sizes:?}");
+    assert!(hand.letters.is_empty());
+}
+
+#[test]
+fn a_restart_neither_forgets_nor_hurries_a_wait() {
+    let mut hand = Hand::new(rules());
+    hand.take("a");
+    for _ in 0..2 {
+        let mut now = 1_000;
+        let id = loop {
+            match hand.start(now) {
+                Some((id, _)) => break id,
+                None => now += 100,
+            }
+        };
+        hand.judge(id, 60_000, retry);
+        hand.dispatcher.take_entry(at(60_000)).unwrap();
+    }
+    let due = hand.dispatcher.next_start(at(60_000).monotonic).unwrap();
+    let wait = due.saturating_sub(at(60_000).monotonic);
+    assert!(wait > Duration::from_millis(10), "{wait:?}");
+    hand.dispatcher.want_checkpoint();
+    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry(at(60_000)) else { panic!() };
+    // The other process has a monotonic clock of its own; a second passed on the wall.
+    let mut dispatcher = self::dispatcher(rules(), *known, at(60_005));
+    let log = Extent { start: 0, end: 100 };
+    let stream = dispatcher.add_stream("product".into(), Manner::default(), log).unwrap();
+    let mut hand = Hand { dispatcher, stream, ..Hand::new(rules()) };
+    hand.now = at(60_005);
+    hand.take("a");
+    let millis = u64::try_from(due.as_millis()).unwrap();
+    assert_eq!(hand.start(millis - 2), None);
+    assert_eq!(hand.start(millis + 1).unwrap().1, "a");
+    let status = hand.dispatcher.status(&"braze".into(), at(millis + 1));
+    assert_eq!(status.streams[0].retrying, 1);
+}
+
+#[test]
 fn an_object_larger_than_the_vendor_takes_is_a_dead_letter_at_once() {
     let mut hand = Hand::new(rules());
     let long = "x".repeat(101);
     hand.take(&format!("a {long}"));
-    assert_eq!(hand.letters[0].reason, "object of 101 bytes exceeds 100 bytes");
-    assert_eq!(hand.letters[0].payload, long);
+    assert_eq!(hand.kept()[0].reason, "object of 101 bytes exceeds 100 bytes");
+    assert_eq!(hand.kept()[0].payload, long);
     assert_eq!(hand.start(1_000).unwrap().1, "a");
     assert_eq!((hand.counts().accepted, hand.counts().rejected), (2, 1));
 }
@@ -238,7 +380,7 @@ fn an_object_that_no_verdict_mentions_is_left_to_people() {
     hand.take("a b");
     let (id, _) = hand.start(1_000).unwrap();
     let verdicts = vec![Verdict::Accepted];
-    hand.end(id, &Ending::Judged { status: 200, verdicts, budget: None }, 1_000);
+    hand.end(id, &judged(verdicts), 1_000);
     assert_eq!((hand.counts().delivered, hand.letters.len()), (1, 1));
 }
 
@@ -298,13 +440,13 @@ fn what_passes_while_a_stream_is_disabled_is_never_sent() {
     hand.dispatcher.set_enabled("product", false, 100).unwrap();
     assert_eq!(hand.dispatcher.next_read(500), None);
     // Restarts while "a" is not delivered: it was accepted, so it is still read and sent.
-    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry() else { panic!() };
+    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry(at(0)) else { panic!() };
     let log = Extent { start: 0, end: 500 };
-    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
-    let stream = dispatcher.add_stream("product".into(), false, log).unwrap();
+    let mut dispatcher = self::dispatcher(rules(), *known, at(0));
+    let stream = dispatcher.add_stream("product".into(), disabled(), log).unwrap();
     assert_eq!(dispatcher.next_read(500), Some(0));
     dispatcher.set_enabled("product", true, 500).unwrap();
-    let mut hand = Hand { dispatcher, stream, next: 0, letters: Vec::new() };
+    let mut hand = Hand { dispatcher, stream, ..Hand::new(rules()) };
     hand.take("a");
     assert_eq!(hand.dispatcher.next_read(500), None);
     assert_eq!(hand.dispatcher.next_read(501), Some(500));
@@ -315,15 +457,15 @@ fn what_passes_while_a_stream_is_disabled_is_never_sent() {
 fn a_stream_that_nobody_asks_for_is_disabled_and_holds_no_log() {
     let mut hand = Hand::new(rules());
     hand.take("a");
-    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry() else { panic!() };
-    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
+    let Some(Entry::Checkpoint(known)) = hand.dispatcher.take_entry(at(0)) else { panic!() };
+    let mut dispatcher = self::dispatcher(rules(), *known, at(0));
     assert_eq!(dispatcher.retire_the_rest(), ["product"]);
     assert_eq!(dispatcher.status(&"braze".into(), at(0)).lowest_cursor(), None);
-    let Some(Entry::Checkpoint(known)) = dispatcher.take_entry() else { panic!() };
-    let mut dispatcher = Dispatcher::new("braze", rules(), *known);
+    let Some(Entry::Checkpoint(known)) = dispatcher.take_entry(at(0)) else { panic!() };
+    let mut dispatcher = self::dispatcher(rules(), *known, at(0));
     // The log was trimmed meanwhile, beyond what the stream had pending.
     let log = Extent { start: 300, end: 500 };
-    let stream = dispatcher.add_stream("product".into(), true, log).unwrap();
+    let stream = dispatcher.add_stream("product".into(), Manner::default(), log).unwrap();
     assert_eq!(dispatcher.next_read(600), Some(500));
     assert_eq!(stream, hand.stream);
 }

@@ -1,10 +1,14 @@
 //! Watching and steering a running engine from outside.
 
 use super::{Engine, StreamSpec, extent};
-use crate::dispatcher::{Moment, StreamError};
+use crate::dispatcher::{Decided, Moment, StreamError};
+use crate::jobs::{JobSpec, Latest, Skips};
+use crate::journal::Decision;
 use crate::source::EventSource;
 use crate::status::{DestinationStatus, StreamStatus};
 use isthmus_core::Place;
+use isthmus_core::destination::Mapping;
+use isthmus_state::dead_letters::DeadLetter;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -13,8 +17,18 @@ pub(super) struct Command {
     action: Action,
     refused: oneshot::Sender<StreamError>,
     /// Sent once what was asked for survives a crash.
-    done: oneshot::Sender<()>,
+    done: oneshot::Sender<Done>,
 }
+
+/// What came of a command.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Done {
+    decided: Decided,
+    /// Number of the job.
+    job: u32,
+}
+
+pub(super) type Answer = (oneshot::Sender<Done>, Done);
 
 enum Action {
     Pause { reason: String },
@@ -22,6 +36,10 @@ enum Action {
     Add(StreamSpec),
     Remove { stream: String },
     SetEnabled { stream: String, enabled: bool },
+    Decide { stream: String, letters: Vec<DeadLetter>, decision: Decision, reason: String },
+    AddJob(Box<JobSpec>),
+    ResumeJob { number: u32, mapping: Arc<dyn Mapping>, skips: Skips, latest: Latest },
+    CancelJob { number: u32 },
 }
 
 /// Why a command was not carried out.
@@ -65,32 +83,69 @@ impl Handle {
 
     /// Stops sending until [`Self::resume`]; nothing is lost.
     pub async fn pause(&self, reason: String) -> Result<(), ControlError> {
-        self.ask(Action::Pause { reason }).await
+        self.ask(Action::Pause { reason }).await.map(drop)
     }
 
     /// Sends again, at once, whatever it was that sending waited for.
     pub async fn resume(&self) -> Result<(), ControlError> {
-        self.ask(Action::Resume).await
+        self.ask(Action::Resume).await.map(drop)
     }
 
     /// Adds a stream, which starts at the present end of the log.
     pub async fn add_stream(&self, spec: StreamSpec) -> Result<(), ControlError> {
-        self.ask(Action::Add(spec)).await
+        self.ask(Action::Add(spec)).await.map(drop)
     }
 
     /// Forgets a stream, with what it had pending.
     pub async fn remove_stream(&self, stream: &str) -> Result<(), ControlError> {
-        self.ask(Action::Remove { stream: stream.to_owned() }).await
+        self.ask(Action::Remove { stream: stream.to_owned() }).await.map(drop)
     }
 
     /// Reads for the stream again, from the present end of the log on.
     pub async fn enable_stream(&self, stream: &str) -> Result<(), ControlError> {
-        self.ask(Action::SetEnabled { stream: stream.to_owned(), enabled: true }).await
+        let action = Action::SetEnabled { stream: stream.to_owned(), enabled: true };
+        self.ask(action).await.map(drop)
     }
 
     /// Reads no more for the stream; what it accepted is still delivered.
     pub async fn disable_stream(&self, stream: &str) -> Result<(), ControlError> {
-        self.ask(Action::SetEnabled { stream: stream.to_owned(), enabled: false }).await
+        let action = Action::SetEnabled { stream: stream.to_owned(), enabled: false };
+        self.ask(action).await.map(drop)
+    }
+
+    /// Decides about objects that had ended: `letters` are dead letters of `stream`, on disk as
+    /// they are to be sent. `reason` says who decided, for the ledger.
+    pub async fn decide(
+        &self,
+        stream: &str,
+        letters: Vec<DeadLetter>,
+        decision: Decision,
+        reason: String,
+    ) -> Result<Decided, ControlError> {
+        let stream = stream.to_owned();
+        let action = Action::Decide { stream, letters, decision, reason };
+        self.ask(action).await.map(|done| done.decided)
+    }
+
+    /// Starts a job; returns its number.
+    pub async fn add_job(&self, spec: JobSpec) -> Result<u32, ControlError> {
+        self.ask(Action::AddJob(Box::new(spec))).await.map(|done| done.job)
+    }
+
+    /// Goes on with a job of a run before this one.
+    pub async fn resume_job(
+        &self,
+        number: u32,
+        mapping: Arc<dyn Mapping>,
+        skips: Skips,
+        latest: Latest,
+    ) -> Result<(), ControlError> {
+        self.ask(Action::ResumeJob { number, mapping, skips, latest }).await.map(drop)
+    }
+
+    /// Ends a job: what it has not sent is discarded and counted.
+    pub async fn cancel_job(&self, number: u32) -> Result<(), ControlError> {
+        self.ask(Action::CancelJob { number }).await.map(drop)
     }
 
     /// Completes once everything in the log is read, and whatever concerned a stream is
@@ -103,7 +158,7 @@ impl Handle {
                 let idle = |stream: &StreamStatus| {
                     let read =
                         if stream.enabled { stream.position >= end } else { !stream.holds_log };
-                    read && stream.pending == 0
+                    read && stream.pending == stream.counts.parked
                 };
                 status.on_disk && status.requests_in_flight == 0 && status.streams.iter().all(idle)
             });
@@ -114,13 +169,13 @@ impl Handle {
         }
     }
 
-    async fn ask(&self, action: Action) -> Result<(), ControlError> {
+    async fn ask(&self, action: Action) -> Result<Done, ControlError> {
         let (refused, mut refusal) = oneshot::channel();
         let (done, answer) = oneshot::channel();
         let command = Command { action, refused, done };
         self.commands.send(command).await.map_err(|_| ControlError::Stopped)?;
-        if answer.await.is_ok() {
-            return Ok(());
+        if let Ok(done) = answer.await {
+            return Ok(done);
         }
         Err(refusal.try_recv().map_or(ControlError::Stopped, ControlError::Stream))
     }
@@ -132,6 +187,7 @@ impl Engine {
         let Command { action, refused, done } = command;
         let now = Moment::of(&*self.parts.clock);
         let extent = extent(&*self.parts.source);
+        let mut answer = Done::default();
         let result = match action {
             Action::Pause { reason } => {
                 self.dispatcher.halt(reason);
@@ -141,8 +197,8 @@ impl Engine {
                 self.dispatcher.resume();
                 Ok(())
             }
-            Action::Add(StreamSpec { name, mapping, enabled }) => {
-                let added = self.dispatcher.add_stream(name, enabled, extent);
+            Action::Add(StreamSpec { name, mapping, manner }) => {
+                let added = self.dispatcher.add_stream(name, manner, extent);
                 added.map(|number| self.reading.add(number, mapping))
             }
             Action::Remove { stream } => {
@@ -152,11 +208,26 @@ impl Engine {
             Action::SetEnabled { stream, enabled } => {
                 self.dispatcher.set_enabled(&stream, enabled, extent.end)
             }
+            Action::Decide { stream, letters, decision, reason } => self
+                .dispatcher
+                .decide(&stream, letters, decision, &reason, now)
+                .map(|decided| answer.decided = decided),
+            Action::AddJob(spec) => self.dispatcher.add_job(&spec).map(|(number, parent)| {
+                answer.job = number.0;
+                let JobSpec { mapping, latest, .. } = *spec;
+                self.reading.add_job(number, parent, mapping, latest);
+            }),
+            Action::ResumeJob { number, mapping, skips, latest } => {
+                self.dispatcher.resume_job(number, skips).map(|(number, parent)| {
+                    self.reading.add_job(number, parent, mapping, latest);
+                })
+            }
+            Action::CancelJob { number } => self.dispatcher.cancel_job(number, now),
         };
         match result {
             Ok(()) => {
                 self.dispatcher.want_checkpoint();
-                self.answers.push(done);
+                self.answers.push((done, answer));
             }
             // Whoever asked may be gone.
             Err(error) => drop(refused.send(error)),

@@ -1,13 +1,14 @@
 //! From records of the log to mapped objects, for every stream that reads the same record.
 
 use super::EngineError;
-use crate::dispatcher::{Dispatcher, Moment, StreamNumber};
+use crate::dead_letters::LetterChange;
+use crate::dispatcher::{Dispatcher, Manner, Moment, StreamNumber};
+use crate::jobs::{Latest, inlined, map_item};
 use crate::snapshots::Snapshots;
 use crate::source::EventSource;
-use isthmus_core::destination::{Mapped, Mapping, Wants};
-use isthmus_core::record::{Applied, AppliedBatch, UserProperties};
+use isthmus_core::destination::{Mapped, Mapping};
+use isthmus_core::record::{Applied, AppliedBatch};
 use isthmus_core::{Place, Timestamp};
-use isthmus_state::dead_letters::DeadLetter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,14 +18,22 @@ pub struct StreamSpec {
     /// Its name in the resources, unique within the destination.
     pub name: Arc<str>,
     pub mapping: Arc<dyn Mapping>,
-    pub enabled: bool,
+    pub manner: Manner,
+}
+
+/// Maps for one stream or job.
+#[derive(Debug)]
+struct Reader {
+    mapping: Arc<dyn Mapping>,
+    /// For a job: the stream it is for, and what overtook the past.
+    job: Option<(StreamNumber, Latest)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Reading {
     source: Arc<dyn EventSource>,
     snapshots: Snapshots,
-    mappings: BTreeMap<StreamNumber, Arc<dyn Mapping>>,
+    readers: BTreeMap<StreamNumber, Reader>,
     /// Kept between items for its memory.
     mapped: Vec<Mapped>,
 }
@@ -32,15 +41,26 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) fn new(source: Arc<dyn EventSource>) -> Self {
         let snapshots = Snapshots::new(source.clone());
-        Self { source, snapshots, mappings: BTreeMap::new(), mapped: Vec::new() }
+        Self { source, snapshots, readers: BTreeMap::new(), mapped: Vec::new() }
     }
 
     pub(super) fn add(&mut self, stream: StreamNumber, mapping: Arc<dyn Mapping>) {
-        self.mappings.insert(stream, mapping);
+        self.readers.insert(stream, Reader { mapping, job: None });
+    }
+
+    /// Reads for a job of the stream `parent`.
+    pub(super) fn add_job(
+        &mut self,
+        job: StreamNumber,
+        parent: StreamNumber,
+        mapping: Arc<dyn Mapping>,
+        latest: Latest,
+    ) {
+        self.readers.insert(job, Reader { mapping, job: Some((parent, latest)) });
     }
 
     pub(super) fn remove(&mut self, stream: StreamNumber) {
-        self.mappings.remove(&stream);
+        self.readers.remove(&stream);
     }
 
     /// Reads the record at `offset` and gives what it maps to to `dispatcher`, item by item.
@@ -49,7 +69,7 @@ impl Reading {
         offset: u64,
         dispatcher: &mut Dispatcher,
         now: Moment,
-        letters: &mut Vec<DeadLetter>,
+        letters: &mut Vec<LetterChange>,
     ) -> Result<(), EngineError> {
         let Some(record) = self.source.read(offset)? else { return Ok(()) };
         let batch = AppliedBatch::decode(&record.payload)
@@ -58,22 +78,23 @@ impl Reading {
         for (index, item) in (0..).zip(&batch.items) {
             let place = Place { offset, index };
             for (stream, floor) in &readers {
-                let Some(mapping) = self.mappings.get(stream).filter(|_| place >= *floor) else {
+                if place < *floor {
                     continue;
-                };
-                let user_properties = match mapping.wants(item) {
-                    Wants::Nothing => continue,
-                    Wants::Item => None,
-                    Wants::ItemAndUserProperties => match item.user_properties() {
-                        UserProperties::None => None,
-                        UserProperties::Inline(text) => Some(text),
-                        UserProperties::At(at) => match inlined(&batch, offset, at) {
-                            Some(text) => Some(text),
-                            None => Some(self.snapshots.at(at)?),
-                        },
-                    },
-                };
-                mapping.map(item, user_properties, &mut self.mapped);
+                }
+                self.note(*stream, item, place);
+                let Some(reader) = self.readers.get(stream) else { continue };
+                let latest = reader.job.as_ref().map(|(_, latest)| latest);
+                let snapshots = &mut self.snapshots;
+                let (mapping, mapped) = (&*reader.mapping, &mut self.mapped);
+                let wanted = map_item(mapping, latest, item, place, mapped, |at| {
+                    match inlined(&batch, offset, at) {
+                        Some(text) => Ok(text),
+                        None => snapshots.at(at),
+                    }
+                })?;
+                if wanted.is_none() {
+                    continue;
+                }
                 let accepted_at = Timestamp::from_millis(item.received_at());
                 dispatcher.take(*stream, place, accepted_at, &mut self.mapped, now, letters);
             }
@@ -85,14 +106,18 @@ impl Reading {
     }
 }
 
-/// The user properties at `at`, if that is in this very record.
-fn inlined<'a>(batch: &AppliedBatch<'a>, offset: u64, at: Place) -> Option<&'a str> {
-    if at.offset != offset {
-        return None;
-    }
-    let item = batch.items.get(usize::try_from(at.index).ok()?)?;
-    match Applied::user_properties(item) {
-        UserProperties::Inline(text) => Some(text),
-        UserProperties::None | UserProperties::At(_) => None,
+impl Reading {
+    /// What a stream tells now overtakes what its jobs tell of the past.
+    fn note(&mut self, stream: StreamNumber, item: &Applied<'_>, place: Place) {
+        if !matches!(item, Applied::UserChange(_)) {
+            return;
+        }
+        for reader in self.readers.values_mut() {
+            if let Some((parent, latest)) = &mut reader.job
+                && *parent == stream
+            {
+                latest.note(item, place);
+            }
+        }
     }
 }

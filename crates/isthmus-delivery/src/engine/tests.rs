@@ -1,7 +1,8 @@
 mod vendor;
 
 use super::*;
-use crate::journal::stored::StoredJournal;
+use crate::dispatcher::Manner;
+use crate::journal::stored::{Keep, StoredJournal};
 use crate::memory::{MemoryDeadLetters, MemoryJournal, MemorySource};
 use crate::source::SourceRecord;
 use crate::source::event_log::EventLog;
@@ -48,6 +49,7 @@ impl Bench {
             source: Arc::new(self.source.clone()),
             journal: Arc::new(self.journal.clone()),
             dead_letters: Arc::new(self.letters.clone()),
+            budgets: Budgets::default(),
             http: self.vendor.clone(),
             clock: Arc::new(self.clock.clone()),
             random: Arc::new(SeededRandom::new(7)),
@@ -102,8 +104,16 @@ async fn drive<T>(clock: &ManualClock, work: impl Future<Output = T>) -> T {
     }
 }
 
+fn stored(log: Log, clock: &ManualClock) -> StoredJournal {
+    StoredJournal::new(
+        log,
+        Keep { at_least: Duration::ZERO, at_most: None },
+        Arc::new(clock.clone()),
+    )
+}
+
 fn words(name: &str) -> StreamSpec {
-    StreamSpec { name: name.into(), mapping: Arc::new(Words), enabled: true }
+    StreamSpec { name: name.into(), mapping: Arc::new(Words), manner: Manner::default() }
 }
 
 /// One event per word: the user, a colon, the event's name.
@@ -165,7 +175,7 @@ async fn an_intent_is_on_disk_before_its_request_leaves() {
     let before = bench.journal.clone();
     bench.vendor.watch(move || {
         let known = replay(&before).unwrap();
-        known.streams.first().map_or(0, |stream| stream.unknown.len())
+        known.streams.first().map_or(0, |stream| stream.tried.len())
     });
     bench
         .run(async |handle| {
@@ -221,7 +231,7 @@ async fn stopping_waits_for_what_is_under_way_and_leaves_nothing_unknown() {
     assert_eq!(handle.wait_idle().await, Err(ControlError::Stopped));
     let known = replay(&bench.journal).unwrap();
     assert_eq!(bench.journal.len(), 1, "one checkpoint says it all");
-    assert_eq!((known.streams[0].counts.delivered, known.streams[0].unknown.len()), (2, 0));
+    assert_eq!((known.streams[0].counts.delivered, known.streams[0].tried.len()), (2, 0));
     bench.run(async |handle| handle.wait_idle().await.unwrap()).await;
     assert_eq!(bench.vendor.taken_of("ana"), ["a", "late"]);
 }
@@ -423,7 +433,7 @@ async fn a_full_journal_holds_requests_back_until_there_is_room() {
     let disk = FakeDisk::new(3);
     let config = StoredJournal::log_config();
     let (log, _) = Log::open(Arc::new(disk.clone()), Path::new("journal"), config, clock).unwrap();
-    let journal = Arc::new(StoredJournal::new(log));
+    let journal = Arc::new(stored(log, &bench.clock));
     let parts = Parts { journal, ..bench.parts() };
     run(&bench.clock, parts, vec![words("product")], async |handle| {
         bench.append("ana:a");
@@ -456,7 +466,7 @@ async fn real_logs_and_state_carry_a_destination_over_a_restart() {
         let letters = DeadLetters::open(&state).unwrap();
         let parts = Parts {
             source: Arc::new(EventLog::new(events.clone())),
-            journal: Arc::new(StoredJournal::new(journal.clone())),
+            journal: Arc::new(stored(journal.clone(), &bench.clock)),
             dead_letters: Arc::new(letters.clone()),
             ..bench.parts()
         };
@@ -489,7 +499,7 @@ async fn a_journal_of_many_segments_opens_again_after_trimming() {
         let journal =
             Log::open(Arc::new(RealDisk), folder.path(), config, clock.clone()).unwrap().0;
         let parts =
-            Parts { journal: Arc::new(StoredJournal::new(journal.clone())), ..bench.parts() };
+            Parts { journal: Arc::new(stored(journal.clone(), &bench.clock)), ..bench.parts() };
         run(&bench.clock, parts, vec![words("product")], async |handle| {
             bench.append(&format!("ana:a{round} bob:b{round}"));
             handle.wait_idle().await.unwrap();

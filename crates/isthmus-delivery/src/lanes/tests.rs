@@ -1,5 +1,5 @@
 use super::*;
-use isthmus_core::destination::Message;
+use isthmus_core::destination::{Guarantee, Message};
 use isthmus_core::{ByteSize, Place, Timestamp};
 
 const LINGER: Duration = Duration::from_millis(20);
@@ -15,11 +15,16 @@ fn lanes(objects_per_request: usize) -> Lanes {
         requests_in_flight: 2,
         rates: Vec::new(),
         linger: LINGER,
+        shares: isthmus_core::destination::Shares::default(),
     })
 }
 
 /// `user section payload`: an object called by its payload.
 fn push(lanes: &mut Lanes, text: &str) {
+    push_as(lanes, Priority::Triggers, text);
+}
+
+fn push_as(lanes: &mut Lanes, priority: Priority, text: &str) {
     for word in text.split_whitespace() {
         let (user, section) = word.split_at(1);
         let (section, payload) = section.split_at(1);
@@ -39,13 +44,15 @@ fn push(lanes: &mut Lanes, text: &str) {
         };
         let ticket = Ticket {
             stream: StreamNumber(0),
-            item: 0,
+            item: Some(0),
+            priority,
+            since: Timestamp::default(),
             attempts: 0,
             failing_since: Duration::ZERO,
             unknown: false,
             group: None,
         };
-        lanes.push(Queued { delivery, ticket }, NOW);
+        lanes.push(Queued { delivery, ticket }, None, NOW);
     }
 }
 
@@ -55,7 +62,12 @@ fn names(batch: &[Queued]) -> String {
 }
 
 fn fill(lanes: &mut Lanes) -> Vec<Queued> {
-    lanes.fill(usize::MAX)
+    lanes.fill(Priority::Triggers, usize::MAX)
+}
+
+fn due_at(lanes: &mut Lanes) -> Option<Duration> {
+    let due = lanes.due_at(Priority::Triggers, usize::MAX);
+    due.into_iter().chain(lanes.wakes_at()).min()
 }
 
 /// Gives back what `keep` says of `batch`, and takes all its lanes out of flight.
@@ -114,11 +126,11 @@ fn bytes_bound_a_request() {
 #[test]
 fn a_request_is_due_when_full_or_when_the_oldest_object_lingered() {
     let mut lanes = lanes(3);
-    assert_eq!(lanes.due_at(), None);
+    assert_eq!(due_at(&mut lanes), None);
     push(&mut lanes, "a1 a0 b1");
-    assert_eq!(lanes.due_at(), Some(NOW + LINGER), "a0 cannot go with a1");
+    assert_eq!(due_at(&mut lanes), Some(NOW + LINGER), "a0 cannot go with a1");
     push(&mut lanes, "b1");
-    assert_eq!(lanes.due_at(), Some(Duration::ZERO));
+    assert_eq!(due_at(&mut lanes), Some(Duration::ZERO));
 }
 
 #[test]
@@ -128,7 +140,7 @@ fn what_came_back_goes_first_and_before_what_followed_it() {
     let batch = fill(&mut lanes);
     push(&mut lanes, "c0 a1 d0");
     give_back(&mut lanes, batch, NOW, |_| true);
-    assert_eq!(lanes.due_at(), Some(Duration::ZERO));
+    assert_eq!(due_at(&mut lanes), Some(Duration::ZERO));
     assert_eq!(names(&fill(&mut lanes)), "a0 a1 b0");
 }
 
@@ -140,7 +152,7 @@ fn a_user_that_waits_holds_up_nobody_else() {
     give_back(&mut lanes, batch, LATER, |name| name == "a0");
     push(&mut lanes, "a1 b1");
     assert_eq!(names(&fill(&mut lanes)), "b1");
-    assert_eq!(lanes.due_at(), Some(LATER));
+    assert_eq!(due_at(&mut lanes), Some(LATER));
     lanes.wake(LATER);
     assert_eq!(names(&fill(&mut lanes)), "a0 a1");
 }
@@ -170,10 +182,71 @@ fn removing_a_stream_leaves_lanes_in_good_order() {
     let batch = fill(&mut lanes);
     push(&mut lanes, "a1 c0");
     give_back(&mut lanes, batch, LATER, |name| name == "b0");
-    lanes.remove_stream(StreamNumber(9), NOW);
+    assert!(lanes.remove_stream(StreamNumber(9), NOW).is_empty());
     assert_eq!(lanes.len(), 3);
-    lanes.remove_stream(StreamNumber(0), NOW);
-    assert_eq!((lanes.len(), lanes.due_at()), (0, None));
+    assert_eq!(lanes.remove_stream(StreamNumber(0), NOW).len(), 3);
+    assert_eq!((lanes.len(), due_at(&mut lanes)), (0, None));
     push(&mut lanes, "a0");
     assert_eq!(names(&fill(&mut lanes)), "a0");
+}
+
+#[test]
+fn the_past_waits_for_the_present_except_where_it_stands_in_front_of_it() {
+    let mut lanes = lanes(3);
+    push_as(&mut lanes, Priority::Backfill, "a0 b0 c0");
+    assert_eq!(due_at(&mut lanes), None, "nothing urgent");
+    push(&mut lanes, "b1 d0");
+    // What is urgent for b goes, behind the past of b, and the past of others does not.
+    assert_eq!(names(&fill(&mut lanes)), "b0 b1 d0");
+    assert_eq!(names(&lanes.fill(Priority::Backfill, usize::MAX)), "a0 c0");
+}
+
+#[test]
+fn a_lane_is_as_urgent_as_what_is_left_in_it() {
+    let mut lanes = lanes(3);
+    push_as(&mut lanes, Priority::Backfill, "a1");
+    push(&mut lanes, "a0");
+    push_as(&mut lanes, Priority::Backfill, "a0");
+    for (priority, expected) in
+        [(Priority::Triggers, "a1"), (Priority::Triggers, "a0 a0"), (Priority::Backfill, "")]
+    {
+        let batch = lanes.fill(priority, usize::MAX);
+        assert_eq!(names(&batch), expected);
+        give_back(&mut lanes, batch, NOW, |_| false);
+    }
+    assert_eq!(lanes.len(), 0);
+}
+
+#[test]
+fn a_users_past_is_read_no_further_while_it_fills_a_request() {
+    let mut lanes = lanes(3);
+    push_as(&mut lanes, Priority::Backfill, "a0 b0 a0");
+    push(&mut lanes, "c0 c0 c0 c0");
+    assert!(!lanes.is_crowded());
+    push_as(&mut lanes, Priority::Backfill, "a0 a0");
+    assert!(lanes.is_crowded());
+    let batch = lanes.fill(Priority::Backfill, usize::MAX);
+    assert_eq!(names(&batch), "a0 a0 a0");
+    assert!(!lanes.is_crowded());
+    give_back(&mut lanes, batch, NOW, |_| true);
+    assert!(lanes.is_crowded());
+    lanes.remove_stream(StreamNumber(0), NOW);
+    assert!(!lanes.is_crowded());
+}
+
+#[test]
+fn a_wait_from_before_holds_a_lane_back() {
+    let mut lanes = lanes(3);
+    push(&mut lanes, "a0");
+    let batch = fill(&mut lanes);
+    give_back(&mut lanes, Vec::new(), NOW, |_| true);
+    for queued in batch {
+        let lane = queued.delivery.message.lane;
+        lanes.give_back(lane, Vec::new(), NOW, NOW);
+        lanes.push(queued, Some(LATER), NOW);
+    }
+    push(&mut lanes, "a1 b0");
+    assert_eq!(names(&fill(&mut lanes)), "b0");
+    lanes.wake(LATER);
+    assert_eq!(names(&fill(&mut lanes)), "a0 a1");
 }

@@ -1,14 +1,17 @@
 //! A log, a journal, a hostile vendor and a program that is killed now and then, from one seed.
 //! Every claim is checked as it happens.
 
-use super::{Dispatcher, Extent, at, rules};
-use crate::dispatcher::{Ending, Moment, RequestId, StreamNumber};
+use super::{Dispatcher, Extent, at, dispatcher, rules};
+use crate::dead_letters::LetterChange;
+use crate::dispatcher::{Ending, Manner, Moment, RequestId, StreamNumber};
 use crate::journal::replay::Replay;
-use crate::journal::{Checkpoint, Entry};
-use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, Mapped, Message, Section, Verdict};
+use crate::journal::{Checkpoint, Decision, Entry};
+use isthmus_core::destination::{
+    Budget, Delivery, Guarantee, Lane, Mapped, Message, RetryPolicy, Section, Verdict,
+};
 use isthmus_core::seam::{Random, SeededRandom};
 use isthmus_core::{Place, Timestamp};
-use isthmus_state::dead_letters::DeadLetter;
+use isthmus_state::dead_letters::{Cause, DeadLetter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -20,6 +23,8 @@ type Key = (usize, Place, u16);
 
 /// What an object is like, which its payload says.
 const GOOD: &str = "good";
+/// One of these must not be doubled.
+const ONCE: &str = "once";
 /// A request with one of these is refused as a whole.
 const POISON: &str = "poison";
 /// One of these is refused alone.
@@ -38,8 +43,12 @@ pub(super) struct World {
     /// Sent, not answered.
     sent: Vec<RequestId>,
     starts: Vec<Duration>,
-    letters: Vec<DeadLetter>,
+    letters: Vec<LetterChange>,
     letters_on_disk: BTreeMap<Key, DeadLetter>,
+    /// Objects that somebody had sent again, let go, or confirmed.
+    resent: BTreeSet<Key>,
+    let_go: BTreeSet<Key>,
+    confirmed: BTreeSet<Key>,
     /// Objects known to be finished: in memory, and on disk.
     finished: BTreeSet<Key>,
     finished_on_disk: BTreeSet<Key>,
@@ -54,7 +63,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dispatcher = Dispatcher::new("braze", rules(), Checkpoint::default());
+        let mut dispatcher = dispatcher(rules(), Checkpoint::default(), at(1_000));
         let numbers = add_streams(&mut dispatcher, 0);
         Self {
             random: SeededRandom::new(seed),
@@ -68,6 +77,9 @@ impl World {
             starts: Vec::new(),
             letters: Vec::new(),
             letters_on_disk: BTreeMap::new(),
+            resent: BTreeSet::new(),
+            let_go: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
             finished: BTreeSet::new(),
             finished_on_disk: BTreeSet::new(),
             taken: BTreeSet::new(),
@@ -85,6 +97,7 @@ impl World {
             60..75 => self.write(),
             75..92 => self.reply(),
             92..94 => self.dispatcher.want_checkpoint(),
+            95..97 => self.decide(),
             94 if !self.journal.is_empty() => self.crash(),
             _ => self.millis += self.random.below(1_000),
         }
@@ -123,23 +136,34 @@ impl World {
         let status = self.dispatcher.status(&"braze".into(), now);
         for (stream, status) in status.streams.iter().enumerate() {
             let (mut delivered, mut rejected, mut discarded) = (0, 0, 0);
+            let mut parked = 0;
             for (key, mapped) in self.objects(stream) {
-                let good = matches!(&mapped, Mapped::Deliver(message) if is(message, GOOD));
-                if good {
-                    delivered += 1;
-                    let times = self.vendor.get(&key).copied().unwrap_or(0);
-                    assert!(times > 0, "lost {key:?}");
-                    assert!(times == 1 || self.doubtful.contains(&key), "doubled {key:?}");
-                } else if matches!(mapped, Mapped::Discard { .. }) {
+                let times = self.vendor.get(&key).copied().unwrap_or(0);
+                if let Some(letter) = self.letters_on_disk.get(&key) {
+                    match letter.cause {
+                        Cause::Unknown => parked += 1,
+                        Cause::Rejected | Cause::Expired => rejected += 1,
+                    }
+                } else if matches!(mapped, Mapped::Discard { .. }) || self.let_go.contains(&key) {
                     discarded += 1;
                 } else {
-                    rejected += 1;
-                    assert!(self.letters_on_disk.contains_key(&key), "lost {key:?}");
+                    delivered += 1;
+                    let (Mapped::Deliver(message) | Mapped::Reject { message, .. }) = &mapped
+                    else {
+                        panic!("lost {key:?}")
+                    };
+                    assert!(is(message, GOOD) || is(message, ONCE), "lost {key:?}");
+                    assert!(times > 0 || self.confirmed.contains(&key), "lost {key:?}");
                 }
+                let once = matches!(&mapped, Mapped::Deliver(message) if is(message, ONCE));
+                let may_double =
+                    self.resent.contains(&key) || !once && self.doubtful.contains(&key);
+                assert!(times <= 1 || may_double, "doubled {key:?}");
             }
             let counts = status.counts;
-            let counted = (counts.delivered, counts.rejected, counts.discarded, status.pending);
-            assert_eq!(counted, (delivered, rejected, discarded, 0), "{}", status.name);
+            let counted = (counts.delivered, counts.rejected, counts.discarded, counts.parked);
+            assert_eq!(counted, (delivered, rejected, discarded, parked), "{}", status.name);
+            assert_eq!(status.pending, parked, "{}", status.name);
             assert!(status.adds_up());
             assert_eq!(status.cursor, Place { offset: self.end(), index: 0 });
             assert_eq!(status.discards.values().sum::<u64>(), discarded);
@@ -166,12 +190,15 @@ impl World {
                 }
                 let accepted_at = Timestamp::from_millis(0);
                 let letters = &mut self.letters;
+                let before = letters.len();
                 self.dispatcher.take(*number, place, accepted_at, &mut mapped, now, letters);
+                self.finish_letters(before);
             }
         }
         for (number, _) in readers {
             self.dispatcher.advance(number, offset + RECORD);
         }
+        self.revive();
     }
 
     fn start(&mut self) {
@@ -185,17 +212,23 @@ impl World {
 
     /// Dead letters first, then the entry, and only then do requests leave.
     fn write(&mut self) {
-        for letter in self.letters.drain(..) {
-            let key = (stream_called(&letter.stream), letter.place, letter.part);
-            self.letters_on_disk.insert(key, letter);
-        }
-        let Some(entry) = self.dispatcher.take_entry() else { return };
+        self.write_letters();
+        let removable = self.dispatcher.removable();
+        let Some(entry) = self.dispatcher.take_entry(self.now()) else { return };
         if matches!(entry, Entry::Checkpoint(_)) {
             self.journal.clear();
         }
         self.journal.push(entry.encode());
         self.dispatcher.on_disk(&entry);
         self.finished_on_disk = self.finished.clone();
+        if self.random.below(8) == 0 {
+            // Killed between writing down a decision and removing its letter.
+            return self.crash();
+        }
+        for (_, (stream, place, part)) in &removable {
+            self.letters_on_disk.remove(&(stream_called(stream), *place, *part));
+        }
+        self.dispatcher.removed(&removable);
         for id in std::mem::take(&mut self.prepared) {
             for (key, _) in self.batch(id) {
                 assert!(!self.finished.contains(&key), "acknowledged, sent again: {key:?}");
@@ -203,6 +236,57 @@ impl World {
             self.dispatcher.count_sent(id, self.dispatcher.batch(id).len(), 0);
             self.sent.push(id);
         }
+    }
+
+    fn write_letters(&mut self) {
+        for change in self.letters.drain(..) {
+            match change {
+                LetterChange::Keep(letter) => {
+                    let key = (stream_called(&letter.stream), letter.place, letter.part);
+                    self.letters_on_disk.insert(key, letter);
+                }
+                LetterChange::Remove((stream, place, part)) => {
+                    self.letters_on_disk.remove(&(stream_called(&stream), place, part));
+                }
+            }
+        }
+    }
+
+    /// Somebody decides about a dead letter that is on disk.
+    fn decide(&mut self) {
+        let settled = |(key, _): &(&Key, &DeadLetter)| {
+            self.finished_on_disk.contains(key) && self.finished.contains(key)
+        };
+        let settled: Vec<_> = self.letters_on_disk.iter().filter(settled).collect();
+        if settled.is_empty() || !self.letters.is_empty() {
+            return;
+        }
+        let index = usize::try_from(self.random.below(settled.len() as u64)).unwrap();
+        let (key, letter) = (*settled[index].0, settled[index].1.clone());
+        let decision = match self.random.below(4) {
+            0 => Decision::Discard,
+            1 => Decision::Confirm,
+            _ => Decision::Resend,
+        };
+        let unknown = letter.cause == Cause::Unknown;
+        let now = self.now();
+        let name = STREAMS[key.0];
+        let decided = self.dispatcher.decide(name, vec![letter], decision, "ana", now).unwrap();
+        if decided.objects == 0 {
+            // What the vendor refused was not delivered, whoever says so; and nobody decides twice.
+            let twice = self.let_go.contains(&key) || self.confirmed.contains(&key);
+            assert!(decision == Decision::Confirm && !unknown || twice);
+            return;
+        }
+        match decision {
+            Decision::Discard => drop(self.let_go.insert(key)),
+            Decision::Confirm => drop(self.confirmed.insert(key)),
+            Decision::Resend => {
+                self.finished.remove(&key);
+                self.resent.insert(key);
+            }
+        }
+        self.write();
     }
 
     fn reply(&mut self) {
@@ -215,21 +299,55 @@ impl World {
         let ending = self.vendor(&batch);
         if let Ending::Judged { verdicts, .. } = &ending {
             for ((key, _), verdict) in batch.iter().zip(verdicts) {
-                let last = matches!(verdict, Verdict::Split { .. }) && batch.len() == 1;
-                if last || matches!(verdict, Verdict::Accepted | Verdict::Rejected { .. }) {
-                    self.finished.insert(*key);
+                match verdict {
+                    Verdict::Accepted => drop(self.finished.insert(*key)),
+                    Verdict::Unknown { .. } => drop(self.doubtful.insert(*key)),
+                    _ => {}
                 }
             }
         } else if matches!(ending, Ending::Unknown { .. }) {
             self.doubtful.extend(batch.iter().map(|(key, _)| *key));
         }
         let (now, random) = (self.now(), self.random.next_u64());
-        self.dispatcher.finish(id, &ending, now, random, &mut self.letters);
+        let took = Duration::from_millis(40);
+        let before = self.letters.len();
+        self.dispatcher.finish(id, &ending, took, now, random, &mut self.letters);
+        self.finish_letters(before);
+    }
+
+    /// Takes up what a run before this one was to send again.
+    fn revive(&mut self) {
+        let now = self.now();
+        for (number, name, place, part) in self.dispatcher.revived() {
+            let key = (stream_called(&name), place, part);
+            let letter = self.letters_on_disk.get(&key).cloned();
+            if letter.is_none() {
+                self.finished.insert(key);
+            }
+            let before = self.letters.len();
+            self.dispatcher.take_up(number, place, part, letter, now, &mut self.letters);
+            self.finish_letters(before);
+        }
+    }
+
+    /// Objects of letters from `from` on are not sent again.
+    fn finish_letters(&mut self, from: usize) {
+        for change in &self.letters[from..] {
+            if let LetterChange::Keep(letter) = change {
+                let key = (stream_called(&letter.stream), letter.place, letter.part);
+                self.finished.insert(key);
+            }
+        }
     }
 
     /// What the vendor does with a request, and what it answers.
     fn vendor(&mut self, batch: &[(Key, Message)]) -> Ending {
-        let judged = |verdicts, budget| Ending::Judged { status: 200, verdicts, budget };
+        let judged = |verdicts, budget| Ending::Judged {
+            status: 200,
+            message: "said".into(),
+            verdicts,
+            budget,
+        };
         let all = |verdict: Verdict| vec![verdict; batch.len()];
         let mood = if self.mended { 0 } else { self.random.below(12) };
         match mood {
@@ -246,13 +364,19 @@ impl World {
                 return judged(all(Verdict::Retry { after, reason: "429".into() }), None);
             }
             11 => {
-                let after = None;
-                return judged(all(Verdict::Retry { after, reason: "503".into() }), None);
+                let (after, reason) = (None, "503".into());
+                if self.random.below(2) == 0 {
+                    return judged(all(Verdict::Retry { after, reason }), None);
+                }
+                if self.random.below(2) == 0 {
+                    self.process(batch);
+                }
+                return judged(all(Verdict::Unknown { after, reason }), None);
             }
             _ => {}
         }
         if batch.iter().any(|(_, message)| is(message, POISON)) {
-            return judged(all(Verdict::Split { reason: "400".into() }), None);
+            return judged(all(Verdict::Split { reason: "400".into(), too_many: false }), None);
         }
         let mut verdicts = Vec::new();
         for object in batch {
@@ -278,7 +402,8 @@ impl World {
         if batch.iter().any(|(_, message)| is(message, POISON)) {
             return;
         }
-        for (key, _) in batch.iter().filter(|(_, message)| is(message, GOOD)) {
+        let takes = |message: &Message| is(message, GOOD) || is(message, ONCE);
+        for (key, _) in batch.iter().filter(|(_, message)| takes(message)) {
             *self.vendor.entry(*key).or_default() += 1;
         }
     }
@@ -297,6 +422,9 @@ impl World {
         self.doubtful.extend(self.finished.difference(&self.finished_on_disk));
         self.finished = self.finished_on_disk.clone();
         self.taken.clear();
+        if self.random.below(2) == 0 {
+            self.write_letters();
+        }
         self.letters.clear();
         self.prepared.clear();
         self.starts.clear();
@@ -304,9 +432,15 @@ impl World {
         for entry in &self.journal {
             replay.apply(Entry::decode(entry).unwrap()).unwrap();
         }
-        self.dispatcher = Dispatcher::new("braze", rules(), replay.finish());
+        self.dispatcher = dispatcher(rules(), replay.finish(), self.now());
         let end = self.end();
         self.numbers = add_streams(&mut self.dispatcher, end);
+        for (_, (stream, place, part)) in &self.dispatcher.removable() {
+            self.letters_on_disk.remove(&(stream_called(stream), *place, *part));
+        }
+        self.dispatcher.removed(&self.dispatcher.removable());
+        self.revive();
+        self.dispatcher.check().unwrap();
     }
 
     /// A request is within the limits, and each user's objects are the earliest unfinished ones
@@ -325,12 +459,15 @@ impl World {
             let (key, lane) = (key_of(delivery), delivery.message.lane);
             for later in batch[index + 1..].iter().filter(|later| later.message.lane == lane) {
                 assert!(later.message.section >= delivery.message.section);
-                assert!(key_of(later).0 != key.0 || key_of(later) > key, "descends at {key:?}");
+                let resent = self.resent.contains(&key_of(later)) || self.resent.contains(&key);
+                let ascends = key_of(later).0 != key.0 || key_of(later) > key;
+                assert!(ascends || resent, "descends at {key:?}");
             }
             let earlier = self.taken.range((key.0, Place::default(), 0)..key);
             for earlier in earlier.filter(|earlier| lane_of(**earlier) == lane) {
                 let before = batch[..index].iter().any(|d| key_of(d) == *earlier);
-                assert!(before || self.finished.contains(earlier), "{key:?} overtakes {earlier:?}");
+                let ended = self.finished.contains(earlier) || self.resent.contains(earlier);
+                assert!(before || ended, "{key:?} overtakes {earlier:?}");
             }
         }
     }
@@ -376,7 +513,13 @@ impl World {
 
 fn add_streams(dispatcher: &mut Dispatcher, end: u64) -> Vec<StreamNumber> {
     let log = Extent { start: 0, end };
-    let add = |name: &&str| dispatcher.add_stream((*name).into(), true, log).unwrap();
+    let add = |name: &&str| {
+        // The second stream gives up.
+        let attempts = (*name == STREAMS[1]).then_some(7);
+        let retry = RetryPolicy { attempts, ..RetryPolicy::default() };
+        let manner = Manner { retry, ..Manner::default() };
+        dispatcher.add_stream((*name).into(), manner, log).unwrap()
+    };
     STREAMS.iter().map(add).collect()
 }
 
@@ -409,11 +552,13 @@ fn map(stream: usize, place: Place) -> Vec<Mapped> {
             0 => POISON,
             1 | 2 => BAD,
             3 => return Mapped::Discard { reason: "no identifier" },
+            4..10 => ONCE,
             _ => GOOD,
         };
+        let guarantee = if kind == ONCE { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce };
         let section = Section(u8::try_from(chance.below(3)).unwrap());
         let payload = format!("{kind}{}", ".".repeat(usize::try_from(chance.below(80)).unwrap()));
-        let message = Message { lane, section, name: kind.to_owned(), payload, guarantee: Guarantee::AtLeastOnce };
+        let message = Message { lane, section, name: kind.to_owned(), payload, guarantee };
         if chance.below(40) == 0 {
             let reason = "too deep".to_owned();
             return Mapped::Reject { reason, message };

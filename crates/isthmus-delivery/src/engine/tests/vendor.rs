@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use isthmus_core::ByteSize;
 use isthmus_core::destination::{
-    Budget, Delivery, Destination, EncodeError, Encoded, Guarantee, Lane, Limits, Mapped, Mapping, Message,
-    Rate, Section, Verdict, Wants,
+    Budget, Delivery, Destination, EncodeError, Encoded, Guarantee, Lane, Limits, Mapped, Mapping,
+    Message, Rate, Section, Shares, Verdict, Wants,
 };
 use isthmus_core::record::Applied;
 use isthmus_core::seam::{BoxFuture, Clock, Http, ManualClock, Method, Reply, Request, SendError};
@@ -156,6 +156,7 @@ impl Destination for Vendor {
             requests_in_flight: 4,
             rates: vec![Rate { requests: 3_000, per: Duration::from_secs(3) }],
             linger: Duration::from_millis(20),
+            shares: Shares::default(),
         }
     }
 
@@ -169,9 +170,10 @@ impl Destination for Vendor {
         let all = |verdict: Verdict| vec![verdict; batch.len()];
         let reason = format!("{} {}", reply.status, reply.excerpt());
         match reply.status {
-            400 => return all(Verdict::Split { reason }),
+            400 => return all(Verdict::Split { reason, too_many: false }),
             401 => return all(Verdict::Pause { reason }),
-            500..600 => return all(Verdict::Retry { after: None, reason }),
+            503 => return all(Verdict::Retry { after: None, reason }),
+            500..600 => return all(Verdict::Unknown { after: None, reason }),
             _ => {}
         }
         let mut verdicts = all(Verdict::Accepted);
@@ -228,6 +230,12 @@ impl Mapping for Words {
         let name = event.event_type.to_owned();
         let payload = format!("{user} {name}{}", user_properties.unwrap_or_default());
         let lane = Lane::of(user);
-        out.push(Mapped::Deliver(Message { lane, section: Section(0), name, payload, guarantee: Guarantee::AtLeastOnce }));
+        out.push(Mapped::Deliver(Message {
+            lane,
+            section: Section(0),
+            name,
+            payload,
+            guarantee: Guarantee::AtLeastOnce,
+        }));
     }
 }
