@@ -4,6 +4,7 @@
 //! content type, size, syntax, content.
 
 mod answer;
+mod ending;
 mod endpoint;
 mod export;
 mod identity;
@@ -18,11 +19,12 @@ pub(crate) use rate::Meter;
 use crate::fault::FaultEffect;
 use crate::model::Moment;
 use crate::sandbox::{Room, Shared};
-use crate::serve::Cut;
+use crate::serve::Line;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
+use ending::Ending;
 use endpoint::{Endpoint, Kind};
 use futures_util::StreamExt;
 use http::request::Parts;
@@ -37,37 +39,36 @@ struct Call<'a> {
     shared: &'a Shared,
     room: &'a Room,
     body: &'a Bytes,
-    /// Effects of the kind [`FaultEffect::Partial`].
-    partial: &'a [FaultEffect],
+    /// Faults that depend on what the request holds.
+    faults: &'a [FaultEffect],
     now: Moment,
 }
 
 /// Answers everything outside `/_sandbox` and the pages.
 pub(crate) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let strike = shared.faults.draw(parts.uri.path(), shared.random.as_ref());
+    let arrived = shared.now().elapsed;
+    let strike = shared.faults.draw(parts.uri.path(), arrived, shared.random.as_ref());
     let endpoint = Endpoint::at(parts.uri.path());
     let body = read_body(body, endpoint.map_or(0, |endpoint| endpoint.body_bytes_max)).await;
     shared.wait(strike.wait_before).await;
     let now = shared.now();
-    let answer = match &strike.instead {
-        Some(effect) => Answer::of_fault(effect, now),
-        None => Some(shared.respond(&parts, endpoint, &body, &strike.partial, now)),
+    let ending = if let Some(effect) = &strike.instead {
+        Ending::of_fault(effect, None, now)
+    } else {
+        let answer = shared.respond(&parts, endpoint, &body, &strike.content, now);
+        match &strike.then {
+            Some(effect) => Ending::of_fault(effect, Some(answer), now),
+            None => Ending::Answer(answer),
+        }
     };
+    // Logged before the wait, which a client may not sit out.
+    if shared.config.requests_kept > 0 {
+        let kept = body.ok().map(|body| log::excerpt(&body, shared.config.request_body_kept));
+        shared.log(RequestEntry::new(now, &parts, kept, ending.answer(), strike.struck()));
+    }
     shared.wait(strike.wait_after).await;
-    let answer = match &strike.then {
-        Some(effect) if strike.instead.is_none() => Answer::of_fault(effect, now),
-        _ => answer,
-    };
-    let kept = body.as_ref().ok().map(|body| log::excerpt(body, shared.config.request_body_kept));
-    shared.log(RequestEntry::new(now, &parts, kept, answer.as_ref(), strike.struck()));
-    if let Some(answer) = answer {
-        return answer.into_response();
-    }
-    if let Some(cut) = parts.extensions.get::<Cut>() {
-        cut.cut();
-    }
-    Response::default()
+    ending.into_response(parts.extensions.get::<Line>())
 }
 
 /// The body was larger than the endpoint takes.
@@ -109,7 +110,7 @@ impl Shared {
         parts: &Parts,
         endpoint: Option<&'static Endpoint>,
         body: &Result<Bytes, TooLarge>,
-        partial: &[FaultEffect],
+        faults: &[FaultEffect],
         now: Moment,
     ) -> Answer {
         let path = parts.uri.path();
@@ -139,7 +140,10 @@ impl Shared {
                 Err(TooLarge) => {
                     Answer::message(endpoint.too_large_status, "Request body is too large")
                 }
-                Ok(body) => Call { shared: self, room, body, partial, now }.answer(endpoint.kind),
+                Ok(body) if is_larger_than_faults_allow(body, faults) => {
+                    Answer::message(413, "Request body is too large")
+                }
+                Ok(body) => Call { shared: self, room, body, faults, now }.answer(endpoint.kind),
             }
         };
         rate.write_headers(&mut answer);
@@ -189,6 +193,14 @@ impl Call<'_> {
         }
         .unwrap_or_else(|refused| refused)
     }
+}
+
+fn is_larger_than_faults_allow(body: &Bytes, faults: &[FaultEffect]) -> bool {
+    let larger = |effect: &FaultEffect| match effect {
+        FaultEffect::BytesMax { max } => body.len() > *max,
+        _ => false,
+    };
+    faults.iter().any(larger)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

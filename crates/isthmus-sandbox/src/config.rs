@@ -1,6 +1,7 @@
 //! What a sandbox listens on, whom it trusts, how it limits requests and how much it keeps.
 
 use isthmus_core::ByteSize;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,11 +20,11 @@ pub struct SandboxConfig {
     pub limit_mode: LimitMode,
     /// Objects that one `/users/track` request may hold, counted by [`Self::limit_mode`].
     pub objects_max: usize,
-    /// How many requests are answered, and what the answers say about it.
+    /// How many requests are answered, and what the answers say about it, at the start.
     pub rates: Rates,
-    /// How long after its answer a request takes effect.
+    /// How long after its answer a request takes effect, at the start.
     pub apply_delay: Duration,
-    /// Up to this much more delay, drawn per request: requests overtake each other.
+    /// Up to this much more delay, drawn per request, at the start: requests overtake each other.
     pub apply_jitter: Duration,
     /// How much older than the users themselves `/users/export/ids` is.
     pub export_lag: Duration,
@@ -138,11 +139,13 @@ pub enum Keep {
 }
 
 /// Which contract's rate limit headers are imitated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RateProfile {
     /// No limits and no headers.
     Off,
     /// Contracts priced in data points: `x-ratelimit-reset` in epoch seconds.
+    #[serde(rename = "datapoint")]
     DataPoint,
     /// Contracts priced by monthly active users: seconds until the reset, and on a 429
     /// `x-ratelimit-retry-after` instead of everything else.

@@ -1,18 +1,24 @@
-//! Faults on demand: what goes wrong, where, how often.
+//! Faults on demand: what goes wrong, where, when, how often.
+//!
+//! Rules are data, so that a file or a request can hold them. What they draw comes from the
+//! sandbox's random numbers and what they wait for from its clock: a seed and a clock repeat it.
 
-use isthmus_core::seam::Random;
+mod latency;
+mod list;
+mod strike;
+
+pub use latency::Latency;
+pub use list::FaultError;
+
+pub(crate) use strike::Faults;
+
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Rules that one sandbox holds; more are refused.
-const RULES_MAX: usize = 1_000;
-/// Steps in which a probability is drawn.
-const CHANCES: u32 = 1 << 30;
-
-/// A rule: requests it concerns, how often it strikes, what happens then.
+/// A rule: requests it concerns, when and how often it strikes, what happens then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -28,6 +34,16 @@ pub struct Fault {
     /// Share of the requests that it strikes, from 0 to 1.
     #[serde(default = "always")]
     pub probability: f64,
+    /// When it begins, in milliseconds after it was added. Requests outside its time are not
+    /// counted by [`Self::skip`].
+    #[serde(default)]
+    pub after_ms: u64,
+    /// How long it lasts from then on; without a number, forever.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+    /// Time from one beginning to the next; without a number, it begins once.
+    #[serde(default)]
+    pub every_ms: Option<u64>,
     /// What happens.
     pub effect: FaultEffect,
 }
@@ -48,17 +64,35 @@ pub enum FaultEffect {
         #[serde(default = "before")]
         when: When,
     },
-    /// Waits, evenly drawn between the two, in milliseconds.
-    Latency {
-        min_ms: u64,
-        max_ms: u64,
-        /// Whether the wait is before or after the request takes effect.
-        #[serde(default = "before")]
-        when: When,
-    },
+    /// Waits.
+    Latency(Latency),
     /// Resets the TCP connection without an answer.
     Reset {
         /// Whether the request takes effect first, so that only its answer is lost.
+        when: When,
+    },
+    /// Never answers and keeps the connection open, until the client gives up or the sandbox
+    /// stops.
+    Hang {
+        /// Whether the request takes effect first: processed, and never answered.
+        when: When,
+    },
+    /// Refuses the connection, so that the request is surely not sent. Over a socket, where the
+    /// connection is there before the path is known, the same as a reset before the effect.
+    Refuse {},
+    /// Resets the TCP connection in the middle of the answer's body, after the request took
+    /// effect.
+    Truncate {
+        /// Bytes of the body that still arrive; without a number, half of them.
+        #[serde(default)]
+        bytes: Option<usize>,
+    },
+    /// Answers with a page in HTML, as a proxy in between would.
+    Garbage {
+        #[serde(default = "ok")]
+        code: u16,
+        /// Whether the request takes effect all the same.
+        #[serde(default = "before")]
         when: When,
     },
     /// Refuses some objects of `/users/track` that are fine.
@@ -77,12 +111,34 @@ pub enum FaultEffect {
         #[serde(default = "partial_error")]
         error: String,
     },
+    /// Refuses a whole `/users/track` request with 400, and does not say for which object, when
+    /// it holds one that is meant.
+    Poison {
+        /// Objects of this user.
+        #[serde(default)]
+        external_id: Option<String>,
+        /// Events with this name or purchases of this product.
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default = "poison_message")]
+        message: String,
+    },
+    /// Refuses a `/users/track` request with more objects than this with 400, as Braze does for
+    /// accounts with a smaller limit.
+    ObjectsMax {
+        max: usize,
+        #[serde(default = "objects_max_message")]
+        message: String,
+    },
+    /// Refuses a request with a larger body than this with 413.
+    BytesMax { max: usize },
     /// Answers 429.
     RateLimit {
         /// How the headers say when to come back.
         form: RateLimitForm,
-        /// When that is.
-        seconds: u64,
+        /// When that is; needed unless the form says nothing or takes it from the clock.
+        #[serde(default)]
+        seconds: Option<u64>,
     },
 }
 
@@ -104,10 +160,21 @@ pub enum RateLimitForm {
     Seconds,
     /// `x-ratelimit-retry-after` alone, as on MAU contracts.
     RetryAfter,
-    /// The standard `retry-after` alone.
+    /// `x-ratelimit-retry-after` alone, up to the next full hour, as when the hourly limit of an
+    /// MAU contract is used up.
+    Hour,
+    /// The standard `retry-after` alone, in seconds.
     StandardRetryAfter,
+    /// The standard `retry-after` alone, as a date.
+    StandardRetryAfterDate,
     /// No header at all.
     Bare,
+}
+
+impl RateLimitForm {
+    fn takes_seconds(self) -> bool {
+        !matches!(self, Self::Hour | Self::Bare)
+    }
 }
 
 fn everywhere() -> String {
@@ -122,14 +189,38 @@ fn before() -> When {
     When::Before
 }
 
+fn ok() -> u16 {
+    200
+}
+
 fn partial_error() -> String {
     "refused by a fault of the sandbox".to_owned()
 }
 
+fn poison_message() -> String {
+    "Invalid request".to_owned()
+}
+
+fn objects_max_message() -> String {
+    TOO_MANY_OBJECTS.to_owned()
+}
+
+/// The documentation's text for a request with too many objects.
+pub(crate) const TOO_MANY_OBJECTS: &str = "Max input length exceeded";
+
 impl Fault {
     /// A rule that strikes every request to `path`, forever.
     pub fn on(path: impl Into<String>, effect: FaultEffect) -> Self {
-        Self { path: path.into(), skip: 0, times: None, probability: 1.0, effect }
+        Self {
+            path: path.into(),
+            skip: 0,
+            times: None,
+            probability: 1.0,
+            after_ms: 0,
+            for_ms: None,
+            every_ms: None,
+            effect,
+        }
     }
 
     /// Strikes `times` times and is spent.
@@ -153,21 +244,38 @@ impl Fault {
         self
     }
 
+    /// Begins so long after it is added and lasts so long, in whole milliseconds.
+    #[must_use]
+    pub fn during(mut self, begin: Duration, length: Duration) -> Self {
+        self.after_ms = millis(begin);
+        self.for_ms = Some(millis(length));
+        self
+    }
+
+    /// Begins again after so long, counted from one beginning to the next.
+    #[must_use]
+    pub fn every(mut self, period: Duration) -> Self {
+        self.every_ms = Some(millis(period));
+        self
+    }
+
     /// What is wrong with the rule, if anything is.
     fn problem(&self) -> Option<&'static str> {
+        if !self.path.starts_with(['/', '*']) {
+            return Some("path begins with / or is *");
+        }
         if !(0.0..=1.0).contains(&self.probability) {
             return Some("probability is from 0 to 1");
         }
-        match &self.effect {
-            FaultEffect::Status { code, .. } if !(200..=599).contains(code) => {
-                Some("code is from 200 to 599")
+        match (self.for_ms, self.every_ms) {
+            (Some(0), _) => return Some("for_ms is at least 1"),
+            (None, Some(_)) => return Some("every_ms needs for_ms"),
+            (Some(length), Some(period)) if period < length => {
+                return Some("every_ms is at least for_ms");
             }
-            FaultEffect::Latency { min_ms, max_ms, .. } if min_ms > max_ms => {
-                Some("min_ms is at most max_ms")
-            }
-            FaultEffect::Partial { every: Some(0), .. } => Some("every is at least 1"),
-            _ => None,
+            _ => {}
         }
+        self.effect.problem()
     }
 
     fn concerns(&self, path: &str) -> bool {
@@ -176,188 +284,49 @@ impl Fault {
             None => path == self.path,
         }
     }
-}
 
-/// A rule and what became of it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Rule {
-    pub(crate) fault: Fault,
-    /// Requests it has concerned.
-    pub(crate) seen: u64,
-    /// Requests it has struck.
-    pub(crate) struck: u64,
-}
-
-/// What strikes one request: the effects of all rules, put together.
-#[derive(Debug, Default)]
-pub(crate) struct Strike {
-    /// Time to wait before and after the request takes effect.
-    pub(crate) wait_before: Duration,
-    pub(crate) wait_after: Duration,
-    /// What happens instead of taking effect and answering.
-    pub(crate) instead: Option<FaultEffect>,
-    /// What happens instead of the answer, once the request took effect.
-    pub(crate) then: Option<FaultEffect>,
-    /// Effects of the kind [`FaultEffect::Partial`].
-    pub(crate) partial: Vec<FaultEffect>,
-}
-
-impl Strike {
-    /// Whether anything struck.
-    pub(crate) fn struck(&self) -> bool {
-        self.instead.is_some()
-            || self.then.is_some()
-            || !self.partial.is_empty()
-            || !(self.wait_before + self.wait_after).is_zero()
+    /// Whether it may strike, so long after it was added.
+    fn is_on(&self, age: Duration) -> bool {
+        let Some(age) = age.checked_sub(Duration::from_millis(self.after_ms)) else {
+            return false;
+        };
+        let Some(length) = self.for_ms.map(Duration::from_millis) else { return true };
+        let age = match self.every_ms {
+            Some(period) => Duration::from_millis(millis(age).checked_rem(period).unwrap_or(0)),
+            None => age,
+        };
+        age < length
     }
+}
 
-    fn take(&mut self, effect: &FaultEffect, random: &dyn Random) {
-        match effect {
-            FaultEffect::Latency { min_ms, max_ms, when } => {
-                let spread = max_ms.saturating_sub(*min_ms).saturating_add(1);
-                let wait = Duration::from_millis(min_ms.saturating_add(random.below(spread)));
-                match when {
-                    When::Before => self.wait_before = self.wait_before.saturating_add(wait),
-                    When::After => self.wait_after = self.wait_after.saturating_add(wait),
-                }
+impl FaultEffect {
+    fn problem(&self) -> Option<&'static str> {
+        match self {
+            Self::Status { code, .. } | Self::Garbage { code, .. }
+                if !(200..=599).contains(code) =>
+            {
+                Some("code is from 200 to 599")
             }
-            FaultEffect::Partial { .. } => self.partial.push(effect.clone()),
-            FaultEffect::RateLimit { .. }
-            | FaultEffect::Status { when: When::Before, .. }
-            | FaultEffect::Reset { when: When::Before } => {
-                self.instead.get_or_insert_with(|| effect.clone());
+            Self::Status { headers, .. } if !headers.iter().all(is_header) => {
+                Some("headers holds a name or value that HTTP does not allow")
             }
-            FaultEffect::Status { .. } | FaultEffect::Reset { .. } => {
-                self.then.get_or_insert_with(|| effect.clone());
+            Self::Latency(latency) => latency.problem(),
+            Self::Partial { every: Some(0), .. } => Some("every is at least 1"),
+            Self::RateLimit { form, seconds: None } if form.takes_seconds() => {
+                Some("seconds is needed with this form")
             }
+            _ => None,
         }
     }
 }
 
-/// All rules, in the order they were made. The first that ends a request wins; waits add up.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    rules: Mutex<Vec<Rule>>,
+fn is_header((name, value): (&String, &String)) -> bool {
+    HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok()
 }
 
-impl Faults {
-    fn lock(&self) -> MutexGuard<'_, Vec<Rule>> {
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a rule, or says what is wrong with it.
-    pub(crate) fn add(&self, fault: Fault) -> Result<(), &'static str> {
-        if let Some(problem) = fault.problem() {
-            return Err(problem);
-        }
-        let mut rules = self.lock();
-        if rules.len() >= RULES_MAX {
-            return Err("too many rules; DELETE them first");
-        }
-        rules.push(Rule { fault, seen: 0, struck: 0 });
-        Ok(())
-    }
-
-    pub(crate) fn rules(&self) -> Vec<Rule> {
-        self.lock().clone()
-    }
-
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// What strikes a request to `path`.
-    pub(crate) fn draw(&self, path: &str, random: &dyn Random) -> Strike {
-        let mut strike = Strike::default();
-        for rule in self.lock().iter_mut().filter(|rule| rule.fault.concerns(path)) {
-            rule.seen += 1;
-            let spent = rule.fault.times.is_some_and(|times| rule.struck >= times);
-            if spent || rule.seen <= rule.fault.skip || !hits(rule.fault.probability, random) {
-                continue;
-            }
-            rule.struck += 1;
-            strike.take(&rule.fault.effect, random);
-        }
-        strike
-    }
-}
-
-fn hits(probability: f64, random: &dyn Random) -> bool {
-    if probability >= 1.0 {
-        return true;
-    }
-    let draw = u32::try_from(random.below(u64::from(CHANCES))).unwrap_or(0);
-    f64::from(draw) < probability * f64::from(CHANCES)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use isthmus_core::seam::SeededRandom;
-    use serde_json::json;
-
-    fn status(code: u16) -> FaultEffect {
-        FaultEffect::Status { code, body: None, headers: BTreeMap::new(), when: When::Before }
-    }
-
-    fn strikes(faults: &Faults, path: &str, requests: usize) -> usize {
-        let random = SeededRandom::new(7);
-        (0..requests).filter(|_| faults.draw(path, &random).struck()).count()
-    }
-
-    #[test]
-    fn a_rule_strikes_its_path_as_often_as_it_says() {
-        let faults = Faults::default();
-        faults.add(Fault::on("/users/track", status(503)).after(2).times(3)).expect("valid");
-        assert_eq!(strikes(&faults, "/users/identify", 5), 0);
-        assert_eq!(strikes(&faults, "/users/track", 2), 0);
-        assert_eq!(strikes(&faults, "/users/track", 9), 3);
-        faults.clear();
-        faults.add(Fault::on("/users/*", status(503))).expect("valid");
-        assert_eq!(strikes(&faults, "/users/track/bulk", 4), 4);
-    }
-
-    #[test]
-    fn probability_strikes_about_that_share() {
-        let faults = Faults::default();
-        faults.add(Fault::on("*", status(503)).with_probability(0.25)).expect("valid");
-        let struck = strikes(&faults, "/", 10_000);
-        assert!((2_300..2_700).contains(&struck), "{struck}");
-    }
-
-    #[test]
-    fn waits_add_up_and_the_first_end_wins() {
-        let faults = Faults::default();
-        let wait = |ms| FaultEffect::Latency { min_ms: ms, max_ms: ms, when: When::Before };
-        for effect in [wait(10), status(503), status(500), wait(5)] {
-            faults.add(Fault::on("*", effect)).expect("valid");
-        }
-        let strike = faults.draw("/", &SeededRandom::new(1));
-        assert_eq!(strike.wait_before, Duration::from_millis(15));
-        assert_eq!(strike.instead, Some(status(503)));
-    }
-
-    #[test]
-    fn rules_read_as_they_are_documented() {
-        let rule =
-            json!({"path": "/users/track", "times": 2, "effect": {"reset": {"when": "after"}}});
-        let fault: Fault = serde_json::from_value(rule).expect("a rule");
-        assert_eq!(
-            fault,
-            Fault::on("/users/track", FaultEffect::Reset { when: When::After }).times(2)
-        );
-        let rule = json!({"effect": {"rate_limit": {"form": "retry_after", "seconds": 2}}});
-        assert!(serde_json::from_value::<Fault>(rule).is_ok());
-        let unknown = json!({"effect": {"status": {"code": 503, "why": "x"}}});
-        assert!(serde_json::from_value::<Fault>(unknown).is_err());
-    }
-
-    #[test]
-    fn impossible_rules_are_refused() {
-        let faults = Faults::default();
-        assert!(faults.add(Fault::on("*", status(99))).is_err());
-        assert!(faults.add(Fault::on("*", status(503)).with_probability(2.0)).is_err());
-        let backwards = FaultEffect::Latency { min_ms: 2, max_ms: 1, when: When::Before };
-        assert!(faults.add(Fault::on("*", backwards)).is_err());
-    }
-}
+mod tests;

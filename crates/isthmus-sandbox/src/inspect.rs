@@ -205,20 +205,8 @@ async fn add_faults(State(shared): State<Arc<Shared>>, body: body::Body) -> Resp
     let Ok(bytes) = body::to_bytes(body, BODY_BYTES_MAX).await else {
         return refuse("the rules are too large");
     };
-    let one = bytes.trim_ascii_start().starts_with(b"{");
-    let read = if one {
-        serde_json::from_slice(&bytes).map(|fault: Fault| vec![fault])
-    } else {
-        serde_json::from_slice(&bytes)
-    };
-    let rules = match read {
-        Ok(rules) => rules,
-        Err(error) => return refuse(&error.to_string()),
-    };
-    for rule in rules {
-        if let Err(problem) = shared.faults.add(rule) {
-            return refuse(problem);
-        }
+    if let Err(error) = Fault::read(&bytes).and_then(|faults| shared.inject(faults)) {
+        return refuse(&error.to_string());
     }
     Answer::json(201, &json!({ "message": "success", "faults": shared.faults.rules() }))
         .into_response()

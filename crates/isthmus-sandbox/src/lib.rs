@@ -9,20 +9,24 @@
 //! - `model`: users, identifiers, attributes, events, purchases: Braze without HTTP.
 //! - `api`: Braze's endpoints: authentication, limits, request and answer shapes.
 //! - [`Fault`]: what goes wrong on purpose.
-//! - `inspect`, `page`: `/_sandbox/...` for programs and `/` for people.
-//! - [`Sandbox`]: all of it on a listener; [`SandboxHandle`]: a look inside from the same process.
+//! - `inspect`, `settings`, `page`: `/_sandbox/...` for programs and `/` for people.
+//! - [`Sandbox`]: all of it on a listener; [`SandboxHttp`]: all of it without one, for a simulator;
+//!   [`SandboxHandle`]: a look inside from the same process.
 
 mod api;
 mod config;
 mod fault;
+mod in_process;
 mod inspect;
 mod model;
 mod page;
 mod sandbox;
 mod serve;
+mod settings;
 mod snapshot;
 
 pub use config::{AccessKey, Keep, LimitMode, RateProfile, Rates, SandboxConfig};
-pub use fault::{Fault, FaultEffect, RateLimitForm, When};
+pub use fault::{Fault, FaultEffect, FaultError, Latency, RateLimitForm, When};
+pub use in_process::SandboxHttp;
 pub use model::{AuditEntry, Counters, DataPoints, Occurrence, OccurrenceKind};
 pub use sandbox::{Sandbox, SandboxError, SandboxHandle};

@@ -65,6 +65,8 @@ pub(crate) struct Workspace {
     pending: Pending,
     keep: Keep,
     uid_property: Option<String>,
+    apply_delay: Duration,
+    apply_jitter: Duration,
 }
 
 impl Workspace {
@@ -79,6 +81,8 @@ impl Workspace {
             pending: Pending::default(),
             keep,
             uid_property,
+            apply_delay: config.apply_delay,
+            apply_jitter: config.apply_jitter,
             config,
             random,
         }
@@ -86,7 +90,9 @@ impl Workspace {
 
     /// Forgets everything, requests that wait included; keeps as much as `keep` says from now on.
     pub(crate) fn reset(&mut self, keep: Keep, uid_property: Option<String>) {
+        let (delay, jitter) = (self.apply_delay, self.apply_jitter);
         *self = Self::new(self.config.clone(), self.random.clone());
+        self.set_lag(delay, jitter);
         let config = &self.config;
         self.history =
             History::new(keep, config.occurrences_kept, config.occurrences_kept_per_user);
@@ -148,21 +154,32 @@ impl Workspace {
         }
     }
 
-    /// Whether a request would take effect before it is answered.
-    pub(crate) fn applies_at_once(&self) -> bool {
-        self.config.apply_delay.is_zero() && self.config.apply_jitter.is_zero()
+    /// How long after its answer a request takes effect: at least, and up to this much more.
+    pub(crate) fn lag(&self) -> (Duration, Duration) {
+        (self.apply_delay, self.apply_jitter)
     }
 
-    /// Lets a request take effect: now, or after the delay that the configuration asks for.
+    /// Changes that for requests to come; those that wait keep their time.
+    pub(crate) fn set_lag(&mut self, apply_delay: Duration, apply_jitter: Duration) {
+        (self.apply_delay, self.apply_jitter) = (apply_delay, apply_jitter);
+    }
+
+    /// Whether a request would take effect before it is answered.
+    pub(crate) fn applies_at_once(&self) -> bool {
+        self.apply_delay.is_zero() && self.apply_jitter.is_zero()
+    }
+
+    /// Lets a request take effect: now, or after the delay that is asked for.
     pub(crate) fn submit(&mut self, effect: Effect, now: Moment) {
         self.catch_up(now);
         if self.applies_at_once() {
             self.apply(effect, now);
             return;
         }
-        let jitter = u64::try_from(self.config.apply_jitter.as_millis()).unwrap_or(u64::MAX);
+        let jitter = u64::try_from(self.apply_jitter.as_millis()).unwrap_or(u64::MAX);
         let jitter = Duration::from_millis(self.random.below(jitter.saturating_add(1)));
-        self.pending.push(now.elapsed + self.config.apply_delay + jitter, effect);
+        let due = now.elapsed.saturating_add(self.apply_delay).saturating_add(jitter);
+        self.pending.push(due, effect);
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {

@@ -1,12 +1,13 @@
 //! A sandbox on a listener, and a look inside from the same process.
 
 use crate::api::{Meter, RequestEntry, RequestLog};
-use crate::config::{Keep, SandboxConfig};
-use crate::fault::{Fault, Faults};
+use crate::config::{Keep, Rates, SandboxConfig};
+use crate::fault::{Fault, FaultError, Faults};
 use crate::model::{
     AuditEntry, Counters, Identifier, Moment, Occurrence, UserKey, Workspace, profile,
 };
-use crate::{api, inspect, page, serve, snapshot};
+use crate::settings::Settings;
+use crate::{api, inspect, page, serve, settings, snapshot};
 use axum::Router;
 use isthmus_core::seam::{Clock, Random};
 use serde_json::Value;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     rooms: BTreeMap<String, Room>,
+    /// [`SandboxConfig::rates`], as they are now.
+    rates: Mutex<Rates>,
     /// Limits that hold over all workspaces.
     pub(crate) company: Mutex<Meter>,
     pub(crate) faults: Faults,
@@ -69,7 +72,11 @@ impl Room {
 }
 
 impl Shared {
-    fn new(config: SandboxConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    pub(crate) fn new(
+        config: SandboxConfig,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
         let config = Arc::new(config);
         let named = config.keys.iter().map(|key| key.workspace.clone());
         let names = named.chain(config.keys.is_empty().then(|| WORKSPACE.to_owned()));
@@ -79,6 +86,7 @@ impl Shared {
         };
         Self {
             rooms: names.map(room).collect(),
+            rates: Mutex::new(config.rates),
             company: Mutex::default(),
             faults: Faults::default(),
             requests: Mutex::default(),
@@ -90,6 +98,44 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Moment {
         Moment { wall: self.clock.now(), elapsed: self.clock.monotonic() }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(crate) fn rates(&self) -> Rates {
+        *self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What can be changed while it runs, as it is now.
+    pub(crate) fn settings(&self) -> Settings {
+        let lag = self.room(None).map(|room| room.lock().lag());
+        let (apply_delay, apply_jitter) = lag.unwrap_or_default();
+        Settings { apply_delay, apply_jitter, rates: self.rates() }
+    }
+
+    /// Changes it from now on, in every workspace. What is counted towards a limit stays counted.
+    pub(crate) fn set(&self, settings: Settings) {
+        for (_, room) in self.rooms() {
+            self.enter(room).set_lag(settings.apply_delay, settings.apply_jitter);
+        }
+        *self.rates.lock().unwrap_or_else(PoisonError::into_inner) = settings.rates;
+    }
+
+    /// Everything that it answers: Braze's paths, `/_sandbox/...` and the pages.
+    pub(crate) fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .merge(inspect::routes())
+            .merge(settings::routes())
+            .merge(page::routes())
+            .fallback(api::answer)
+            .with_state(self.clone())
+    }
+
+    /// Adds faults whose time begins now.
+    pub(crate) fn inject(&self, faults: Vec<Fault>) -> Result<(), FaultError> {
+        self.faults.add(faults, self.clock.monotonic())
     }
 
     /// Waits unless there is nothing to wait for.
@@ -166,17 +212,13 @@ impl Sandbox {
 
     /// A look inside, which stays valid while and after the sandbox runs.
     pub fn handle(&self) -> SandboxHandle {
-        SandboxHandle { shared: self.shared.clone() }
+        SandboxHandle::new(self.shared.clone())
     }
 
     /// Answers requests until `stop`; then finishes those under way and writes the snapshot.
     pub async fn run(self, stop: CancellationToken) -> Result<(), SandboxError> {
         tracing::info!(address = %self.address, "sandbox ready");
-        let router = Router::new()
-            .merge(inspect::routes())
-            .merge(page::routes())
-            .fallback(api::answer)
-            .with_state(self.shared.clone());
+        let router = self.shared.router();
         let served = serve::serve(self.listener, router, self.shared.clock.clone(), stop.clone());
         let ((), kept) = tokio::join!(served, snapshot::keep(&self.shared, stop));
         kept.and(snapshot::finish(&self.shared).await)
@@ -191,6 +233,10 @@ pub struct SandboxHandle {
 }
 
 impl SandboxHandle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut Workspace) -> T) -> T {
         let room = self.shared.room(None).expect("a sandbox has at least one workspace");
         look(&mut self.shared.enter(room))
@@ -249,12 +295,29 @@ impl SandboxHandle {
         self.with(|workspace| workspace.waiting())
     }
 
-    /// Adds a fault.
+    /// Applies everything that was answered, due or not, in every workspace.
+    pub fn settle(&self) {
+        for (_, room) in self.shared.rooms() {
+            room.lock().settle(self.shared.now());
+        }
+    }
+
+    /// Adds a fault, whose time begins now.
     ///
     /// # Panics
     /// When the rule is impossible, such as a probability above 1.
     pub fn inject(&self, fault: Fault) {
-        self.shared.faults.add(fault).expect("a fault in code is possible");
+        self.shared.inject(vec![fault]).expect("a fault in code is possible");
+    }
+
+    /// Adds faults that somebody wrote, whose time begins now: all of them, or none.
+    pub fn inject_all(&self, faults: Vec<Fault>) -> Result<(), FaultError> {
+        self.shared.inject(faults)
+    }
+
+    /// How often each fault has struck, in the order in which they were added.
+    pub fn strikes(&self) -> Vec<u64> {
+        self.shared.faults.rules().iter().map(|rule| rule.struck).collect()
     }
 
     /// Removes all faults.
@@ -262,7 +325,22 @@ impl SandboxHandle {
         self.shared.faults.clear();
     }
 
-    /// Forgets users, history and counters of every workspace; faults stay.
+    /// Changes [`SandboxConfig::apply_delay`] for requests to come.
+    pub fn set_apply_delay(&self, apply_delay: Duration) {
+        self.shared.set(Settings { apply_delay, ..self.shared.settings() });
+    }
+
+    /// Changes [`SandboxConfig::apply_jitter`] for requests to come.
+    pub fn set_apply_jitter(&self, apply_jitter: Duration) {
+        self.shared.set(Settings { apply_jitter, ..self.shared.settings() });
+    }
+
+    /// Changes [`SandboxConfig::rates`]. What is counted in the windows under way stays counted.
+    pub fn set_rates(&self, rates: Rates) {
+        self.shared.set(Settings { rates, ..self.shared.settings() });
+    }
+
+    /// Forgets users, history and counters of every workspace; faults and settings stay.
     pub fn reset(&self) {
         self.shared.reset(None, None);
     }

@@ -1,4 +1,5 @@
-//! The listener. Unlike an ordinary one, it can reset a connection instead of answering.
+//! The listener. Unlike an ordinary one, it can reset a connection instead of answering, or keep
+//! it open and say nothing.
 
 use axum::Router;
 use axum::body::Body;
@@ -8,8 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use isthmus_core::seam::Clock;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,18 +26,31 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted, for instance for lack of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A request's way to have its connection reset instead of answered.
+/// A request's way to have its connection end otherwise than with an answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
+pub(crate) struct Line(Arc<OnceLock<Loss>>);
 
-impl Cut {
-    /// Resets the connection as soon as the request's handler returns.
-    pub(crate) fn cut(&self) {
-        self.0.store(true, Ordering::Release);
+/// How a connection ends without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is reset.
+    Reset,
+    /// It stays open and silent.
+    Hang,
+    /// It was never there; over a socket, as [`Self::Reset`].
+    Refuse,
+}
+
+impl Line {
+    /// Ends the connection this way as soon as the request's handler returns; the first call
+    /// counts.
+    pub(crate) fn lose(&self, loss: Loss) {
+        self.0.get_or_init(|| loss);
     }
 
-    fn is_cut(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// How it ends, if not with an answer.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.0.get().copied()
     }
 }
 
@@ -93,16 +106,25 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection keeps delaying small packets");
     }
-    let cut = Cut::default();
-    let stream = Resettable { stream, cut: cut.clone() };
+    let line = Line::default();
+    let stream = Resettable { stream, line: line.clone() };
+    let stopped = stop.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (router, cut) = (router.clone(), cut.clone());
+        let (router, line, stopped) = (router.clone(), line.clone(), stopped.clone());
         async move {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(cut.clone());
+            request.extensions_mut().insert(line.clone());
             let Ok(response) = router.oneshot(request).await;
             // An error makes hyper drop the connection without writing anything.
-            if cut.is_cut() { Err(ResetOnDemand) } else { Ok(response) }
+            match line.loss() {
+                None => Ok(response),
+                Some(Loss::Reset | Loss::Refuse) => Err(ResetOnDemand),
+                Some(Loss::Hang) => {
+                    // A client that gives up ends the connection, and this with it.
+                    stopped.cancelled().await;
+                    Err(ResetOnDemand)
+                }
+            }
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -121,15 +143,15 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     }
 }
 
-/// A stream whose end is a reset, not a close, once it is cut.
+/// A stream whose end is a reset, not a close, once its line is lost.
 struct Resettable {
     stream: TcpStream,
-    cut: Cut,
+    line: Line,
 }
 
 impl Drop for Resettable {
     fn drop(&mut self) {
-        if self.cut.is_cut()
+        if self.line.loss().is_some()
             && let Err(error) = self.stream.set_zero_linger()
         {
             tracing::debug!(%error, "connection is closed, not reset");
@@ -161,7 +183,7 @@ impl AsyncWrite for Resettable {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.cut.is_cut() {
+        if self.line.loss().is_some() {
             // A shutdown would be an orderly end.
             return Poll::Ready(Ok(()));
         }

@@ -1,17 +1,16 @@
 //! An answer before it becomes an HTTP response.
 
-use crate::fault::{FaultEffect, RateLimitForm};
-use crate::model::Moment;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Status, headers and JSON body.
+/// Status, headers and body.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(super) status: u16,
+    content_type: &'static str,
     headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Vec<u8>,
     /// Data points that the request cost, as far as it has taken effect.
@@ -28,67 +27,44 @@ impl Answer {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
         // The types written here have text keys and finite numbers, and a Vec takes every byte.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { status, headers: Vec::new(), body, data_points: 0 }
+        Self { status, content_type: "application/json", headers: Vec::new(), body, data_points: 0 }
     }
 
-    /// What a fault answers; `None` when it answers nothing.
-    pub(super) fn of_fault(effect: &FaultEffect, now: Moment) -> Option<Self> {
-        match effect {
-            FaultEffect::Status { code, body, headers, .. } => {
-                let told = json!({ "message": "a fault of the sandbox" });
-                let mut answer = Self::json(*code, body.as_ref().unwrap_or(&told));
-                for (name, value) in headers {
-                    let name = HeaderName::from_bytes(name.as_bytes());
-                    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-                        answer.headers.push((name, value));
-                    }
-                }
-                Some(answer)
-            }
-            FaultEffect::RateLimit { form, seconds } => {
-                let mut answer = Self::message(429, "Rate limited");
-                let now = u64::try_from(now.wall.as_millis().div_euclid(1_000)).unwrap_or(0);
-                let reset = match form {
-                    RateLimitForm::Epoch => Some(now.saturating_add(*seconds)),
-                    RateLimitForm::Seconds => Some(*seconds),
-                    RateLimitForm::RetryAfter => {
-                        answer.header("x-ratelimit-retry-after", *seconds);
-                        None
-                    }
-                    RateLimitForm::StandardRetryAfter => {
-                        answer.header("retry-after", *seconds);
-                        None
-                    }
-                    RateLimitForm::Bare => None,
-                };
-                if let Some(reset) = reset {
-                    answer.header("x-ratelimit-limit", 3_000);
-                    answer.header("x-ratelimit-remaining", 0);
-                    answer.header("x-ratelimit-reset", reset);
-                }
-                Some(answer)
-            }
-            FaultEffect::Reset { .. }
-            | FaultEffect::Latency { .. }
-            | FaultEffect::Partial { .. } => None,
-        }
+    /// A page that is none of Braze's.
+    pub(super) fn html(status: u16, page: &str) -> Self {
+        let (content_type, body) = ("text/html; charset=utf-8", page.as_bytes().to_vec());
+        Self { status, content_type, headers: Vec::new(), body, data_points: 0 }
     }
 
     pub(super) fn header(&mut self, name: &'static str, value: u64) {
         self.headers.push((HeaderName::from_static(name), HeaderValue::from(value)));
     }
 
+    /// Adds a header as somebody wrote it, unless HTTP does not allow it.
+    pub(super) fn written_header(&mut self, name: &str, value: &str) {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            self.headers.push((name, value));
+        }
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    pub(crate) fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+    pub(crate) fn into_response(mut self) -> Response {
+        let body = Body::from(std::mem::take(&mut self.body));
+        self.into_response_with(body)
+    }
+
+    /// The response with another body in the place of its own.
+    pub(super) fn into_response_with(self, body: Body) -> Response {
+        let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().extend(self.headers);
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        let content_type = HeaderValue::from_static(self.content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         response
     }
 }

@@ -100,7 +100,7 @@ impl Shared {
     /// Counts a request. Limits are per workspace, but per company for `/users/track` on MAU
     /// contracts.
     pub(super) fn take_rate(&self, room: &Room, bucket: Bucket, now: Moment) -> Rate {
-        let rates = &self.config.rates;
+        let rates = &self.rates();
         let profile = rates.profile;
         if profile == RateProfile::Off {
             return Rate { profile, told: None, exceeded: None, now: now.wall };

@@ -3,7 +3,7 @@
 use super::Call;
 use super::answer::{Answer, Fields};
 use crate::config::LimitMode;
-use crate::fault::FaultEffect;
+use crate::fault::{FaultEffect, TOO_MANY_OBJECTS};
 use crate::model::{Array, Body, Checked, Effect, Identifier, Reason, Spot, Unusable, Workspace};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -21,9 +21,8 @@ pub(super) enum Variant {
     Sync,
 }
 
-/// The documentation's text for a request with too many objects.
 fn too_many() -> Answer {
-    Answer::message(400, "Max input length exceeded")
+    Answer::message(400, TOO_MANY_OBJECTS)
 }
 
 impl Call<'_> {
@@ -41,15 +40,28 @@ impl Call<'_> {
             Variant::Bulk => (LimitMode::Combined, BULK_OBJECTS_MAX),
             Variant::Sync => (LimitMode::Combined, 1),
         };
-        if body.objects(mode) > objects_max {
+        let objects = body.objects(mode);
+        if objects > objects_max {
             return Err(too_many());
         }
+        for effect in self.faults {
+            if let FaultEffect::ObjectsMax { max, message } = effect
+                && objects > *max
+            {
+                return Err(Answer::message(400, message));
+            }
+        }
         let mut refused = Vec::new();
+        let mut poisoned = None;
         let mut checked = body.check(self.now.wall, |spot| {
+            poisoned = poisoned.or_else(|| self.poison(spot));
             let reason = self.refuses(spot)?;
             refused.push((spot.array, spot.index));
             Some(reason)
         });
+        if let Some(message) = poisoned {
+            return Err(Answer::message(400, message));
+        }
         let errors: Vec<Value> = std::mem::take(&mut checked.refusals)
             .into_iter()
             .map(|refusal| {
@@ -101,27 +113,44 @@ impl Call<'_> {
         Ok(answer)
     }
 
+    /// What a fault answers to the whole request because of this object.
+    fn poison(&self, spot: &Spot<'_>) -> Option<&str> {
+        self.faults.iter().find_map(|effect| {
+            let FaultEffect::Poison { external_id, name, message } = effect else { return None };
+            is_meant(spot, external_id.as_deref(), name.as_deref()).then_some(message.as_str())
+        })
+    }
+
     /// Whether a blocklist or a fault refuses an object that is fine.
     fn refuses(&self, spot: &Spot<'_>) -> Option<Reason> {
-        let id = match spot.who {
-            Identifier::ExternalId(id) => Some(id.as_ref()),
-            _ => None,
-        };
+        let id = external_id(spot);
         if id.is_some_and(|id| self.shared.config.blocked_ids.iter().any(|blocked| blocked == id)) {
             let reason = "provided external_id is blacklisted and disallowed";
             return Some(Reason::Borrowed(reason));
         }
-        self.partial.iter().find_map(|effect| {
+        self.faults.iter().find_map(|effect| {
             let FaultEffect::Partial { external_id, name, every, error } = effect else {
                 return None;
             };
             let position = spot.position as u64 + 1;
-            let meant = external_id.as_ref().is_none_or(|wanted| id == Some(wanted.as_str()))
-                && name.as_ref().is_none_or(|wanted| spot.name == Some(wanted.as_str()))
+            let meant = is_meant(spot, external_id.as_deref(), name.as_deref())
                 && every.is_none_or(|every| position.is_multiple_of(every));
             meant.then(|| Reason::Owned(error.clone()))
         })
     }
+}
+
+fn external_id<'a>(spot: &'a Spot<'_>) -> Option<&'a str> {
+    match spot.who {
+        Identifier::ExternalId(id) => Some(id.as_ref()),
+        _ => None,
+    }
+}
+
+/// Whether an object is of this user and of this name, as far as either is given.
+fn is_meant(spot: &Spot<'_>, id: Option<&str>, name: Option<&str>) -> bool {
+    id.is_none_or(|wanted| external_id(spot) == Some(wanted))
+        && name.is_none_or(|wanted| spot.name == Some(wanted))
 }
 
 fn has_too_many_of_one_user(checked: &Checked<'_>) -> bool {

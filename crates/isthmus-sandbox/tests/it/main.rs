@@ -3,7 +3,9 @@
 mod client;
 mod endpoints;
 mod faults;
+mod in_process;
 mod inside;
+mod settings;
 
 use client::Client;
 use isthmus_core::Timestamp;
