@@ -64,7 +64,7 @@ impl Lab {
         let begun = self.clock.monotonic();
         loop {
             if let Poll::Ready(end) = poll(&mut sending) {
-                return (end, self.clock.monotonic() - begun);
+                return (end, self.clock.monotonic().saturating_sub(begun));
             }
             self.clock.advance(self.clock.next_due().expect("somebody waits"));
         }
