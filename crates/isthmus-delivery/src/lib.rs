@@ -16,12 +16,14 @@
 //! In reading order: where objects come from ([`source`], `snapshots`), what is known of each
 //! stream ([`counts`], [`latency`], `stream`), what may be sent when (`lanes`, [`governor`],
 //! [`health`]), the rules together ([`dispatcher`]), what survives a crash ([`journal`],
-//! [`dead_letters`]), and the part that runs ([`engine`], [`status`]).
+//! [`dead_letters`]), and the part that runs ([`engine`], [`status`]). Beside them: where in the
+//! event log something is ([`finder`]).
 
 pub mod counts;
 pub mod dead_letters;
 pub mod dispatcher;
 pub mod engine;
+pub mod finder;
 pub mod governor;
 pub mod health;
 pub mod jobs;

@@ -35,6 +35,12 @@ pub const IN_FLIGHT: &str = "isthmus_delivery_in_flight_requests";
 pub const PAUSED: &str = "isthmus_delivery_paused";
 /// Bytes appended to the journal, by `destination`.
 pub const JOURNAL_BYTES: &str = "isthmus_delivery_journal_bytes_total";
+/// Items of the event log that the finder took up.
+pub const FINDER_ITEMS: &str = "isthmus_finder_items_total";
+/// Times that the finder was thrown away and built again while the server ran.
+pub const FINDER_REBUILDS: &str = "isthmus_finder_rebuilds_total";
+/// Bytes that the finder has on disk.
+pub const FINDER_DISK_BYTES: &str = "isthmus_finder_disk_bytes";
 
 /// Handles of one destination, looked up once.
 #[derive(Debug)]

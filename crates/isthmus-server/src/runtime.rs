@@ -10,6 +10,7 @@ use crate::report::{
 use isthmus_config::{Diagnostic, Resource, check_references, parse_resources};
 use isthmus_core::destination::Destination;
 use isthmus_core::seam::{Clock, Http};
+use isthmus_delivery::finder::Finder;
 use isthmus_delivery::health::Condition;
 use isthmus_delivery::status::{DestinationStatus, StreamStatus};
 use isthmus_ingest::applier::Progress;
@@ -46,6 +47,8 @@ pub(crate) struct Runtime {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) intake: Log,
     pub(crate) events: Log,
+    #[expect(dead_code, reason = "the ledger asks it")]
+    pub(crate) finder: Finder,
     pub(crate) applier: watch::Receiver<Progress>,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -17,11 +17,13 @@ use isthmus_config::server::{IngestConfig, LogConfig, ServerConfig};
 use isthmus_config::{Loaded, Resource};
 use isthmus_core::ByteSize;
 use isthmus_core::seam::Clock;
+use isthmus_delivery::finder::{Finder, FinderConfig, FinderParts, Indexer};
 use isthmus_ingest::applier::{Applier, ApplierConfig};
 use isthmus_ingest::door::{Door, DoorRules};
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::people::People;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +63,7 @@ pub struct Server {
     state: State,
     applier: Applier,
     deliveries: Deliveries,
+    indexer: Indexer,
     runtime: Arc<Runtime>,
     door: Arc<Door>,
 }
@@ -126,6 +129,14 @@ impl Server {
             budgets: isthmus_delivery::governor::Budgets::default(),
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
+        let (finder, indexer) = Finder::open(FinderParts {
+            disk: Arc::new(RealDisk),
+            folder: folder.join("finder"),
+            events: events.clone(),
+            people: People::open(&state)?,
+            clock: clock.clone(),
+            config: FinderConfig::default(),
+        })?;
         for stream in &assembly.streams {
             announce(stream);
         }
@@ -136,6 +147,7 @@ impl Server {
             dead_letters,
             intake: intake.clone(),
             events: events.clone(),
+            finder,
             applier: applier.progress(),
             http,
             clock: clock.clone(),
@@ -160,6 +172,7 @@ impl Server {
             state,
             applier,
             deliveries,
+            indexer,
             runtime,
             door,
         })
@@ -212,7 +225,7 @@ impl Server {
             },
             clock: clock.clone(),
         };
-        let (applier, deliveries) = (self.applier, self.deliveries);
+        let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
 
         let mut parts = Parts::new(clock.clone());
         parts.start("door", config.http.stop_timeout, |stop| {
@@ -222,6 +235,10 @@ impl Server {
             Ok(applier.run(stop).await?)
         })?;
         parts.start("delivery", config.delivery.stop_timeout, |stop| deliveries.run(stop));
+        parts.start_on_thread("finder", config.http.stop_timeout, |stop| async move {
+            indexer.run(stop).await;
+            Ok(())
+        })?;
         parts.start("retention", config.http.stop_timeout, |stop| retention.run(stop));
         parts.start("metrics", config.http.stop_timeout, |stop| fold_metrics(clock, stop));
         let outcome = parts.run_until(stop).await;
