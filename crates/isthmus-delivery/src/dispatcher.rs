@@ -641,10 +641,11 @@ impl Dispatcher {
 
     /// A snapshot for people and programs.
     pub fn status(&mut self, name: &Arc<str>, now: Moment) -> DestinationStatus {
-        let (throttled_for, budget) = {
+        let (throttled_for, budget, rate) = {
             let mut governor = self.governor.lock();
             let free_at = governor.free_at(now.monotonic, Priority::Triggers);
-            (free_at.checked_sub(now.monotonic), governor.used(now.monotonic))
+            let budget = governor.used(now.monotonic);
+            (free_at.checked_sub(now.monotonic), budget, governor.sustained())
         };
         let mut in_flight: BTreeMap<StreamNumber, u64> = BTreeMap::new();
         for ticket in self.requests.values().flat_map(|request| &request.tickets) {
@@ -675,6 +676,7 @@ impl Dispatcher {
             condition: self.health.condition(),
             throttled_for: throttled_for.filter(|wait| !wait.is_zero()),
             budget,
+            rate,
             requests_in_flight: self.requests.len(),
             on_disk: self.steps.is_empty() && self.asides.is_empty() && !self.checkpoint_wanted,
             lanes: self.lanes.len(),

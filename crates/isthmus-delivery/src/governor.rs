@@ -127,7 +127,7 @@ impl Governor {
         self.paused_until
     }
 
-    /// The shortest of its rates that allows the fewest requests in the long run, as requests and
+    /// Of its rates, the one that allows the fewest requests in the long run, as requests and
     /// the time they are for.
     pub fn sustained(&self) -> Option<Rate> {
         let per_second = |rate: &Rate| f64::from(rate.requests) / rate.per.as_secs_f64();

@@ -15,6 +15,7 @@ use isthmus_core::record::{Applied, AppliedBatch, UserChange, UserProperties};
 use isthmus_core::{AmplitudeId, Place, json};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A job that is to run.
@@ -33,8 +34,10 @@ pub struct JobSpec {
 pub struct Skips {
     /// Delivered before, or waiting to be.
     pub delivered: Option<Arc<Delivered>>,
-    /// Ended in some other way, to be sent again in some other way.
+    /// Among the dead letters, which are sent again in a way of their own.
     pub set_aside: Arc<BTreeSet<(Place, u16)>>,
+    /// Parts of the log that are not the job's.
+    pub parts: Vec<Range<u64>>,
 }
 
 impl Skips {
@@ -42,6 +45,7 @@ impl Skips {
     pub fn contains(&self, place: Place, part: u16) -> bool {
         self.delivered.as_ref().is_some_and(|delivered| delivered.contains(place, part))
             || self.set_aside.contains(&(place, part))
+            || self.parts.iter().any(|range| range.contains(&place.offset))
     }
 }
 

@@ -33,6 +33,7 @@ pub mod latency;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
+pub mod plan;
 mod snapshots;
 pub mod source;
 pub mod status;

@@ -6,6 +6,7 @@ use crate::journal::{Gap, JobRecord, StreamRecord};
 use crate::latency::Latency;
 use crate::stream::StreamNumber;
 use isthmus_core::Place;
+use isthmus_core::destination::Rate;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct DestinationStatus {
     pub throttled_for: Option<Duration>,
     /// Of the rate with the least left: requests used of its present window, and its limit.
     pub budget: Option<(u32, u32)>,
+    /// Of the rates, the one that allows the fewest requests in the long run.
+    pub rate: Option<Rate>,
     pub requests_in_flight: usize,
     /// Whether a crash now would find everything below as it is, pending objects apart.
     pub on_disk: bool,

@@ -43,6 +43,7 @@ type Watch = Box<dyn Fn() -> usize + Send>;
 struct State {
     answers: BTreeMap<String, Answer>,
     broken: Option<u16>,
+    requests_per_3s: Option<u32>,
     taken: Vec<(String, String)>,
     watch: Option<Watch>,
     watched: Vec<usize>,
@@ -70,6 +71,17 @@ impl Vendor {
     /// Answers every request with `status` and takes nothing.
     pub(super) fn break_with(&self, status: Option<u16>) {
         self.state.lock().unwrap().broken = status;
+    }
+
+    /// Takes so many requests in 3 seconds; call it before an engine is opened.
+    pub(super) fn slow_down(&self, requests: u32) {
+        self.state.lock().unwrap().requests_per_3s = Some(requests);
+    }
+
+    /// Everybody of whom anything was taken.
+    pub(super) fn users(&self) -> std::collections::BTreeSet<String> {
+        let state = self.state.lock().unwrap();
+        state.taken.iter().map(|(user, _)| user.clone()).collect()
     }
 
     /// Calls `watch` as each request arrives.
@@ -148,13 +160,14 @@ impl Http for Vendor {
 
 impl Destination for Vendor {
     fn limits(&self) -> Limits {
+        let requests = self.state.lock().unwrap().requests_per_3s.unwrap_or(3_000);
         Limits {
             objects_per_request: 75,
             objects_per_section: 75,
             bytes_per_object: ByteSize::kib(100),
             bytes_per_request: ByteSize::mib(3),
             requests_in_flight: 4,
-            rates: vec![Rate { requests: 3_000, per: Duration::from_secs(3) }],
+            rates: vec![Rate { requests, per: Duration::from_secs(3) }],
             linger: Duration::from_millis(20),
             shares: Shares::default(),
         }
