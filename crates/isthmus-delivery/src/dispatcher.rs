@@ -79,6 +79,8 @@ pub enum StreamError {
     Exists { name: String },
     #[error("there is no job {number} that runs")]
     UnknownJob { number: u32 },
+    #[error("{reason}")]
+    Unread { reason: String },
 }
 
 /// What the operator says about a stream, beside what it maps.

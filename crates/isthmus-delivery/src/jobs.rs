@@ -26,7 +26,18 @@ pub struct JobSpec {
     pub to: u64,
     pub mapping: Arc<dyn Mapping>,
     pub skips: Skips,
+    pub view: View,
+}
+
+/// How a job sees the past.
+#[derive(Debug, Clone)]
+pub struct View {
     pub latest: Latest,
+    /// Offset up to which [`Self::latest`] knows what the stream has told; the engine catches up.
+    pub latest_to: u64,
+    /// Acceptance of the job's items, in milliseconds since the Unix epoch: a record may hold items
+    /// from before and after.
+    pub times: Range<i64>,
 }
 
 /// What a job leaves out. Cheap to clone.
@@ -117,17 +128,21 @@ impl Latest {
     }
 }
 
-/// Maps one item as a stream does, or as a job does that knows what is the `latest`. Returns how
+/// Maps one item as a stream does, or as a job with this `view` does. Returns how
 /// many properties were left out because they were overtaken, or nothing when the item does not
 /// concern the stream. `resolve` finds user properties that the item refers to.
 pub(crate) fn map_item<'s>(
     mapping: &dyn Mapping,
-    latest: Option<&Latest>,
+    view: Option<&View>,
     item: &Applied<'s>,
     place: Place,
     out: &mut Vec<Mapped>,
     resolve: impl FnOnce(Place) -> Result<&'s str, SnapshotError>,
 ) -> Result<Option<usize>, SnapshotError> {
+    if view.is_some_and(|view| !view.times.contains(&item.received_at())) {
+        return Ok(None);
+    }
+    let latest = view.map(|view| &view.latest);
     let (left, mut overtaken);
     let (item, latest) = if let (Applied::UserChange(change), Some(latest)) = (item, latest) {
         (left, overtaken) = latest.still_true(change, place);

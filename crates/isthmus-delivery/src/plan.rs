@@ -4,7 +4,7 @@
 //! the plan for people, and what the job must know while it runs; going on with a job after a
 //! restart prepares again.
 
-use crate::jobs::{Latest, Skips, inlined, map_item};
+use crate::jobs::{Latest, Skips, View, inlined, map_item};
 use crate::snapshots::{SnapshotError, Snapshots};
 use crate::source::{EventSource, SourceError};
 use isthmus_core::Place;
@@ -88,16 +88,26 @@ pub fn latest(scope: &Scope, progress: &Progress) -> Result<Latest, PlanError> {
     let bytes: u64 = parts.iter().map(|part| part.end.saturating_sub(part.start)).sum();
     progress.total.fetch_add(bytes, Ordering::Relaxed);
     for part in parts {
-        read(&*scope.source, part, progress, |_, place, item| {
-            latest.note(item, place);
-            Ok(())
-        })?;
+        note(&mut latest, &*scope.source, part, progress)?;
     }
     Ok(latest)
 }
 
+/// Takes note of what was told in `offsets`. Blocks the thread.
+pub fn note(
+    latest: &mut Latest,
+    source: &dyn EventSource,
+    offsets: Range<u64>,
+    progress: &Progress,
+) -> Result<(), PlanError> {
+    read(source, offsets, progress, |_, place, item| {
+        latest.note(item, place);
+        Ok(())
+    })
+}
+
 /// Counts what the job would do. Blocks the thread.
-pub fn plan(scope: &Scope, latest: &Latest, progress: &Progress) -> Result<Plan, PlanError> {
+pub fn plan(scope: &Scope, view: &View, progress: &Progress) -> Result<Plan, PlanError> {
     let Range { start, end } = scope.offsets;
     progress.total.fetch_add(end.saturating_sub(start), Ordering::Relaxed);
     let mut plan = Plan::default();
@@ -105,15 +115,12 @@ pub fn plan(scope: &Scope, latest: &Latest, progress: &Progress) -> Result<Plan,
     let mut snapshots = Snapshots::new(scope.source.clone());
     let mut mapped = Vec::new();
     read(&*scope.source, scope.offsets.clone(), progress, |batch, place, item| {
-        let found =
-            map_item(&*scope.mapping, Some(latest), item, place, &mut mapped, |at| match inlined(
-                batch,
-                place.offset,
-                at,
-            ) {
+        let found = map_item(&*scope.mapping, Some(view), item, place, &mut mapped, |at| {
+            match inlined(batch, place.offset, at) {
                 Some(text) => Ok(text),
                 None => snapshots.at(at),
-            })?;
+            }
+        })?;
         plan.overtaken += found.unwrap_or(0) as u64;
         let before = plan.objects;
         for (part, mapped) in mapped.drain(..).enumerate() {

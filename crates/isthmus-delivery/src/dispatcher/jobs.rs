@@ -29,6 +29,18 @@ impl Dispatcher {
         Ok((number, parent))
     }
 
+    /// How far the stream `name` has read, if there is one.
+    pub fn told(&self, name: &str) -> Option<u64> {
+        let stream = self.streams.get(&self.number_of(name).ok()?)?;
+        Some(stream.position())
+    }
+
+    /// How far the stream has read that the waiting job `number` is for.
+    pub fn told_of(&self, number: u32) -> Option<u64> {
+        let job = self.dormant.iter().find(|record| record.number == number)?.job.as_ref()?;
+        self.told(&job.stream)
+    }
+
     /// Jobs of a run before this one that have not ended and that nobody took up yet.
     pub fn waiting_jobs(&self) -> Vec<StreamRecord> {
         self.dormant.iter().filter(|record| record.is_waiting_job()).cloned().collect()

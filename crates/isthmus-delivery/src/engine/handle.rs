@@ -2,7 +2,7 @@
 
 use super::{Engine, StreamSpec, extent};
 use crate::dispatcher::{Decided, Moment, StreamError};
-use crate::jobs::{JobSpec, Latest, Skips};
+use crate::jobs::{JobSpec, Skips, View};
 use crate::journal::Decision;
 use crate::source::EventSource;
 use crate::status::{DestinationStatus, StreamStatus};
@@ -38,7 +38,7 @@ enum Action {
     SetEnabled { stream: String, enabled: bool },
     Decide { stream: String, letters: Vec<DeadLetter>, decision: Decision, reason: String },
     AddJob(Box<JobSpec>),
-    ResumeJob { number: u32, mapping: Arc<dyn Mapping>, skips: Skips, latest: Latest },
+    ResumeJob { number: u32, mapping: Arc<dyn Mapping>, skips: Skips, view: View },
     CancelJob { number: u32 },
 }
 
@@ -138,9 +138,9 @@ impl Handle {
         number: u32,
         mapping: Arc<dyn Mapping>,
         skips: Skips,
-        latest: Latest,
+        view: View,
     ) -> Result<(), ControlError> {
-        self.ask(Action::ResumeJob { number, mapping, skips, latest }).await.map(drop)
+        self.ask(Action::ResumeJob { number, mapping, skips, view }).await.map(drop)
     }
 
     /// Ends a job: what it has not sent is discarded and counted.
@@ -182,6 +182,16 @@ impl Handle {
 }
 
 impl Engine {
+    /// Lets a job's view know what its stream has told up to `position`.
+    fn caught_up(&self, view: &mut View, position: Option<u64>) -> Result<(), StreamError> {
+        let position = position.unwrap_or(view.latest_to);
+        self.reading.catch_up(view, position).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            StreamError::Unread { reason: format!("{error}{cause}") }
+        })
+    }
+
     /// Carries out `command`; it is answered once the next checkpoint is on disk.
     pub(super) fn obey(&mut self, command: Command) {
         let Command { action, refused, done } = command;
@@ -212,14 +222,21 @@ impl Engine {
                 .dispatcher
                 .decide(&stream, letters, decision, &reason, now)
                 .map(|decided| answer.decided = decided),
-            Action::AddJob(spec) => self.dispatcher.add_job(&spec).map(|(number, parent)| {
-                answer.job = number.0;
-                let JobSpec { mapping, latest, .. } = *spec;
-                self.reading.add_job(number, parent, mapping, latest);
-            }),
-            Action::ResumeJob { number, mapping, skips, latest } => {
-                self.dispatcher.resume_job(number, skips).map(|(number, parent)| {
-                    self.reading.add_job(number, parent, mapping, latest);
+            Action::AddJob(mut spec) => {
+                let told = self.dispatcher.told(&spec.record.stream);
+                let caught_up = self.caught_up(&mut spec.view, told);
+                caught_up.and_then(|()| self.dispatcher.add_job(&spec)).map(|(number, parent)| {
+                    answer.job = number.0;
+                    let JobSpec { mapping, view, .. } = *spec;
+                    self.reading.add_job(number, parent, mapping, view);
+                })
+            }
+            Action::ResumeJob { number, mapping, skips, mut view } => {
+                let told = self.dispatcher.told_of(number);
+                let caught_up = self.caught_up(&mut view, told);
+                let resumed = caught_up.and_then(|()| self.dispatcher.resume_job(number, skips));
+                resumed.map(|(number, parent)| {
+                    self.reading.add_job(number, parent, mapping, view);
                 })
             }
             Action::CancelJob { number } => self.dispatcher.cancel_job(number, now),

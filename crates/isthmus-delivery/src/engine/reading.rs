@@ -3,7 +3,8 @@
 use super::EngineError;
 use crate::dead_letters::LetterChange;
 use crate::dispatcher::{Dispatcher, Manner, Moment, StreamNumber};
-use crate::jobs::{Latest, inlined, map_item};
+use crate::jobs::{View, inlined, map_item};
+use crate::plan::{self, PlanError, Progress};
 use crate::snapshots::Snapshots;
 use crate::source::EventSource;
 use isthmus_core::destination::{Mapped, Mapping};
@@ -25,8 +26,8 @@ pub struct StreamSpec {
 #[derive(Debug)]
 struct Reader {
     mapping: Arc<dyn Mapping>,
-    /// For a job: the stream it is for, and what overtook the past.
-    job: Option<(StreamNumber, Latest)>,
+    /// For a job: the stream it is for, and how it sees the past.
+    job: Option<(StreamNumber, View)>,
 }
 
 #[derive(Debug)]
@@ -54,9 +55,17 @@ impl Reading {
         job: StreamNumber,
         parent: StreamNumber,
         mapping: Arc<dyn Mapping>,
-        latest: Latest,
+        view: View,
     ) {
-        self.readers.insert(job, Reader { mapping, job: Some((parent, latest)) });
+        self.readers.insert(job, Reader { mapping, job: Some((parent, view)) });
+    }
+
+    /// Lets `view` know what was told up to the record at `position`.
+    pub(super) fn catch_up(&self, view: &mut View, position: u64) -> Result<(), PlanError> {
+        let offsets = view.latest_to..position;
+        plan::note(&mut view.latest, &*self.source, offsets, &Progress::default())?;
+        view.latest_to = view.latest_to.max(position);
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, stream: StreamNumber) {
@@ -83,10 +92,10 @@ impl Reading {
                 }
                 self.note(*stream, item, place);
                 let Some(reader) = self.readers.get(stream) else { continue };
-                let latest = reader.job.as_ref().map(|(_, latest)| latest);
+                let view = reader.job.as_ref().map(|(_, view)| view);
                 let snapshots = &mut self.snapshots;
                 let (mapping, mapped) = (&*reader.mapping, &mut self.mapped);
-                let wanted = map_item(mapping, latest, item, place, mapped, |at| {
+                let wanted = map_item(mapping, view, item, place, mapped, |at| {
                     match inlined(&batch, offset, at) {
                         Some(text) => Ok(text),
                         None => snapshots.at(at),
@@ -113,10 +122,10 @@ impl Reading {
             return;
         }
         for reader in self.readers.values_mut() {
-            if let Some((parent, latest)) = &mut reader.job
+            if let Some((parent, view)) = &mut reader.job
                 && *parent == stream
             {
-                latest.note(item, place);
+                view.latest.note(item, place);
             }
         }
     }

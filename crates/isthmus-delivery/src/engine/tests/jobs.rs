@@ -1,7 +1,7 @@
 //! Jobs: the past, beside the present.
 
 use super::*;
-use crate::jobs::{JobSpec, Latest, Skips};
+use crate::jobs::{JobSpec, Skips, View};
 use crate::journal::{JobKind, JobRecord};
 use crate::ledger::Ledger;
 use crate::plan::{self, Progress, Scope};
@@ -95,7 +95,7 @@ impl Bench {
         &self,
         kind: JobKind,
         offsets: Range<u64>,
-        told: Vec<Range<u64>>,
+        told: Option<Range<u64>>,
         mapping: Arc<dyn isthmus_core::destination::Mapping>,
     ) -> (JobSpec, plan::Plan) {
         let ledger = Ledger::new(Arc::new(self.journal.clone()));
@@ -107,13 +107,15 @@ impl Bench {
             source,
             mapping: mapping.clone(),
             offsets: offsets.clone(),
-            told,
+            told: told.into_iter().collect(),
             skips: skips.clone(),
         };
-        let latest: Latest = plan::latest(&scope, &Progress::default()).unwrap();
-        let plan = plan::plan(&scope, &latest, &Progress::default()).unwrap();
+        let latest = plan::latest(&scope, &Progress::default()).unwrap();
+        let latest_to = scope.told.first().map_or(offsets.end, |told| told.end);
+        let view = View { latest, latest_to, times: i64::MIN..i64::MAX };
+        let plan = plan::plan(&scope, &view, &Progress::default()).unwrap();
         let record = record(kind, &offsets);
-        (JobSpec { record, to: offsets.end, mapping, skips, latest }, plan)
+        (JobSpec { record, to: offsets.end, mapping, skips, view }, plan)
     }
 }
 
@@ -143,7 +145,7 @@ async fn a_backfill_sends_what_came_before_the_stream_as_it_was_planned() {
             bench.append("ana:live");
             handle.wait_idle().await.unwrap();
             assert_eq!(bench.vendor.taken(), 1);
-            let (spec, plan) = bench.spec(JobKind::Backfill, 0..last, vec![], Arc::new(Words));
+            let (spec, plan) = bench.spec(JobKind::Backfill, 0..last, None, Arc::new(Words));
             let planned = (plan.items, plan.users, plan.objects, plan.discarded, plan.left_out);
             assert_eq!(planned, (2, 2, 2, 1, 0));
             let number = handle.add_job(spec).await.unwrap();
@@ -173,7 +175,7 @@ async fn a_replay_leaves_out_what_the_ledger_says_is_delivered_unless_forced() {
             handle.wait_idle().await.unwrap();
             bench.vendor.forget("bad");
             let end = bench.source.end();
-            let (spec, plan) = bench.spec(JobKind::Replay, 0..end, vec![], Arc::new(Words));
+            let (spec, plan) = bench.spec(JobKind::Replay, 0..end, None, Arc::new(Words));
             assert_eq!((plan.objects, plan.left_out), (1, 2));
             handle.add_job(spec).await.unwrap();
             until_jobs_end(&handle).await;
@@ -181,7 +183,7 @@ async fn a_replay_leaves_out_what_the_ledger_says_is_delivered_unless_forced() {
             assert_eq!(bench.vendor.taken_of("bob"), ["bad"]);
             assert_eq!(handle.status().past_jobs[0].job.as_ref().unwrap().skipped, 2);
 
-            let (spec, plan) = bench.spec(JobKind::Replay, 0..end, vec![], Arc::new(Words));
+            let (spec, plan) = bench.spec(JobKind::Replay, 0..end, None, Arc::new(Words));
             assert_eq!((plan.objects, plan.left_out), (0, 3), "what the job delivered counts too");
             let forced = JobSpec { skips: Skips::default(), ..spec };
             handle.add_job(forced).await.unwrap();
@@ -201,7 +203,7 @@ async fn a_job_goes_on_after_a_crash_and_ends_when_cancelled() {
     let end = bench.source.end();
     let number = bench
         .run(async |handle| {
-            let (spec, _) = bench.spec(JobKind::Backfill, 0..end, vec![], Arc::new(Words));
+            let (spec, _) = bench.spec(JobKind::Backfill, 0..end, None, Arc::new(Words));
             let number = handle.add_job(spec).await.unwrap();
             bench.vendor.reached(2).await;
             number
@@ -214,9 +216,9 @@ async fn a_job_goes_on_after_a_crash_and_ends_when_cancelled() {
             let waiting = handle.status().past_jobs.clone();
             assert!(waiting[0].is_waiting_job());
             assert_eq!(handle.lowest_cursor().unwrap().offset, waiting[0].cursor.offset);
-            let (JobSpec { mapping, skips, latest, .. }, _) =
-                bench.spec(JobKind::Backfill, 0..end, vec![], Arc::new(Words));
-            handle.resume_job(number, mapping, skips, latest).await.unwrap();
+            let (JobSpec { mapping, skips, view, .. }, _) =
+                bench.spec(JobKind::Backfill, 0..end, None, Arc::new(Words));
+            handle.resume_job(number, mapping, skips, view).await.unwrap();
             bench.vendor.reached(4).await;
             bench.vendor.break_with(Some(503));
             handle.cancel_job(number).await.unwrap();
@@ -247,7 +249,7 @@ async fn an_attribute_never_moves_backwards_in_time() {
         handle.wait_idle().await.unwrap();
         let live = handle.status().stream("product").unwrap().clone();
         let (spec, plan) =
-            bench.spec(JobKind::Backfill, 0..end, vec![live.born..live.position], Arc::new(Facts));
+            bench.spec(JobKind::Backfill, 0..end, Some(live.born..live.position), Arc::new(Facts));
         assert_eq!((plan.objects, plan.overtaken), (3, 2), "bob's plan and ana's first plan");
         handle.pause("so that both wait".into()).await.unwrap();
         handle.add_job(spec).await.unwrap();
@@ -282,7 +284,7 @@ async fn a_backfill_never_starves_what_is_urgent() {
     bench.vendor.slow_down(20);
     bench
         .run(async |handle| {
-            let (spec, _) = bench.spec(JobKind::Backfill, 0..end, vec![], Arc::new(Words));
+            let (spec, _) = bench.spec(JobKind::Backfill, 0..end, None, Arc::new(Words));
             handle.add_job(spec).await.unwrap();
             bench.vendor.reached(40).await;
             let mut worst = Duration::ZERO;
