@@ -187,6 +187,19 @@ impl Catalog {
         rows.iter().map(|row| Ok((row.try_get("stream")?, row.try_get("enabled")?))).collect()
     }
 
+    /// Adds a line to the audit log about something that changes nothing here.
+    pub async fn note(
+        &self,
+        action: &str,
+        subject: &str,
+        detail: &str,
+        actor: &str,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await.context("catalog is busy")?;
+        audit(&mut connection, actor, at, action, subject, detail).await
+    }
+
     /// The newest `limit` lines of the audit log, newest first.
     pub async fn audit(&self, limit: u32) -> anyhow::Result<Vec<AuditEntry>> {
         let rows = sqlx::query(

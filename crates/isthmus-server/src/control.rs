@@ -1,5 +1,6 @@
 //! The control API, `/control/v1/...`: behind its own token, JSON in and out.
 
+mod jobs;
 mod openapi;
 
 use crate::report::{ErrorReport, Problems};
@@ -37,6 +38,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/resources", get(resources).put(put_resources))
         .route("/control/v1/resources/{kind}/{name}", delete(remove_resource))
         .route("/control/v1/audit", get(audit))
+        .merge(jobs::routes())
         .layer(axum::extract::DefaultBodyLimit::max(RESOURCES_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(control.clone(), authorize))
         .route("/control/v1/openapi.json", get(openapi::document))
@@ -157,6 +159,7 @@ fn reply<T: serde::Serialize>(result: Result<T, RuntimeError>) -> Response {
         Err(RuntimeError::NotFound(what)) => {
             fail(StatusCode::NOT_FOUND, &format!("there is no {what}"))
         }
+        Err(RuntimeError::Bad(why)) => fail(StatusCode::BAD_REQUEST, &why),
         Err(RuntimeError::Conflict(why)) => fail(StatusCode::CONFLICT, &why),
         Err(RuntimeError::Invalid(diagnostics)) => {
             let problems = diagnostics.iter().map(ToString::to_string).collect();

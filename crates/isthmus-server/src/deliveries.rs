@@ -1,6 +1,7 @@
 //! The delivery engines, one per destination: started, replaced when resources change, stopped.
 
 use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
+use crate::runtime::RuntimeError;
 use anyhow::{Context, anyhow};
 use isthmus_config::server::DeliveryConfig;
 use isthmus_core::destination::Priority;
@@ -63,6 +64,15 @@ impl DeliveriesHandle {
     /// Every destination that is being served.
     pub(crate) fn served(&self) -> BTreeMap<String, Served> {
         self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What serves `stream`.
+    pub(crate) fn serving(&self, stream: &str) -> Result<Served, RuntimeError> {
+        let served = self.served().into_values();
+        served
+            .into_iter()
+            .find(|served| served.streams.iter().any(|each| each.resource.name == stream))
+            .ok_or_else(|| RuntimeError::NotFound(format!("stream {stream}")))
     }
 
     /// The lowest offset of the event log that a restart would need, if it would need any.

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
 //! runs; `listener`, `ingest`, `control` and `health` are HTTP; `runtime` is the server as the
-//! control API sees it; `deliveries` and `retention` are parts; [`parts`] starts and joins them;
+//! control API sees it; `deliveries`, `jobs` and `retention` are parts; [`parts`] starts and joins them;
 //! [`system`] provides the seams.
 
 mod assembly;
@@ -12,6 +12,7 @@ mod deliveries;
 mod folder;
 mod health;
 mod ingest;
+mod jobs;
 mod listener;
 mod observe;
 pub mod parts;

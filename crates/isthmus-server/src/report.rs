@@ -1,5 +1,7 @@
 //! What the control API answers, as both sides read it.
 
+pub mod jobs;
+
 use serde::{Deserialize, Serialize};
 
 /// `GET /control/v1/streams`.

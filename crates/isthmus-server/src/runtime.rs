@@ -3,6 +3,8 @@
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
+use crate::jobs::Jobs;
+use crate::report::jobs::JobReport;
 use crate::report::{
     DeadLetterReport, DeadLettersReport, DestinationReport, LogReport, ProbeReport, Quantiles,
     ResourceReport, ResourcesReport, StatusReport, StreamReport, StreamsReport,
@@ -29,6 +31,7 @@ pub(crate) const API_ORIGIN: &str = "control API";
 pub(crate) enum RuntimeError {
     NotFound(String),
     Conflict(String),
+    Bad(String),
     Invalid(Vec<Diagnostic>),
     Failed(anyhow::Error),
 }
@@ -52,6 +55,7 @@ pub(crate) struct Runtime {
     pub(crate) applier: watch::Receiver<Progress>,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) jobs: Jobs,
     /// All resources; held while they change, so that one change follows another.
     pub(crate) resources: Mutex<Vec<Resource>>,
 }
@@ -89,7 +93,7 @@ impl Runtime {
         for (name, served) in self.deliveries.served() {
             let status = served.handle.status();
             let saved = share_of_joined(&status);
-            for stream in &status.streams {
+            for stream in status.streams.iter().filter(|stream| stream.job.is_none()) {
                 if let Some(stream) = stream_report(&served, &status, stream, &saved) {
                     report.streams.push(stream);
                 }
@@ -228,12 +232,28 @@ impl Runtime {
         self.deliveries.reconfigure(Arc::new(assembly)).await
     }
 
+    /// Starts a planned job, which is a line of the audit log.
+    pub(crate) async fn start_job(&self, id: &str) -> Result<JobReport, RuntimeError> {
+        let job = self.jobs.start(id).await?;
+        let detail = format!("{} as {}, from {} to {}", id, job.id, job.from, job.to);
+        self.note(&job.kind, &format!("stream/{}", job.stream), &detail).await?;
+        Ok(job)
+    }
+
+    /// Ends a plan or a job, which is a line of the audit log.
+    pub(crate) async fn cancel_job(&self, id: &str) -> Result<JobReport, RuntimeError> {
+        let job = self.jobs.cancel(id).await?;
+        self.note("cancel", &format!("job/{id}"), &format!("stream {}", job.stream)).await?;
+        Ok(job)
+    }
+
+    async fn note(&self, action: &str, subject: &str, detail: &str) -> Result<(), RuntimeError> {
+        let now = self.clock.now();
+        Ok(self.catalog.note(action, subject, detail, API_ORIGIN, now).await?)
+    }
+
     fn serving(&self, stream: &str) -> Result<Served, RuntimeError> {
-        let served = self.deliveries.served().into_values();
-        served
-            .into_iter()
-            .find(|served| served.streams.iter().any(|each| each.resource.name == stream))
-            .ok_or_else(|| RuntimeError::NotFound(format!("stream {stream}")))
+        self.deliveries.serving(stream)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::control::{self, Control};
 use crate::deliveries::{Deliveries, Ground};
 use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
+use crate::jobs::Jobs;
 use crate::parts::Parts;
 use crate::retention::{Keep, Retention};
 use crate::runtime::{Runtime, RuntimeError, check, reread};
@@ -98,7 +99,9 @@ impl Server {
                 anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
             }
             RuntimeError::Failed(error) => error,
-            RuntimeError::NotFound(what) | RuntimeError::Conflict(what) => anyhow::anyhow!(what),
+            RuntimeError::NotFound(what)
+            | RuntimeError::Conflict(what)
+            | RuntimeError::Bad(what) => anyhow::anyhow!(what),
         })?;
 
         assembly.switch(&catalog.switches().await?);
@@ -140,7 +143,15 @@ impl Server {
         for stream in &assembly.streams {
             announce(stream);
         }
+        let jobs = Jobs::new(
+            handle.clone(),
+            finder.clone(),
+            dead_letters.clone(),
+            events.clone(),
+            clock.clone(),
+        );
         let runtime = Arc::new(Runtime {
+            jobs,
             catalog,
             door: door.clone(),
             deliveries: handle,
@@ -225,6 +236,7 @@ impl Server {
             },
             clock: clock.clone(),
         };
+        let jobs = self.runtime.jobs.clone();
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
 
         let mut parts = Parts::new(clock.clone());
@@ -234,6 +246,7 @@ impl Server {
         parts.start_on_thread("applier", DRAIN_TIMEOUT, |stop| async move {
             Ok(applier.run(stop).await?)
         })?;
+        parts.start("jobs", config.http.stop_timeout, |stop| jobs.run(stop));
         parts.start("delivery", config.delivery.stop_timeout, |stop| deliveries.run(stop));
         parts.start_on_thread("finder", config.http.stop_timeout, |stop| async move {
             indexer.run(stop).await;

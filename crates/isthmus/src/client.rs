@@ -6,7 +6,9 @@ use clap::Args;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use isthmus_core::seam::{Http, Method, Request};
+use isthmus_server::report::ErrorReport;
 use isthmus_server::system::{SystemClock, SystemHttp};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +72,16 @@ impl Client {
         self.call(Method::Get, path, Bytes::new()).await
     }
 
+    /// Posts `body` as JSON to `path` and reads the JSON that comes back.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(body).context("the request cannot be written as JSON")?;
+        self.call(Method::Post, path, body.into()).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -84,7 +96,10 @@ impl Client {
                 format!("{} cannot be reached; is the server running?", self.url)
             })?;
         if !reply.is_success() {
-            bail!("{url} answered {}: {}", reply.status, reply.excerpt());
+            match serde_json::from_slice::<ErrorReport>(&reply.body) {
+                Ok(ErrorReport { error }) => bail!("{error}"),
+                Err(_) => bail!("{url} answered {}: {}", reply.status, reply.excerpt()),
+            }
         }
         serde_json::from_slice(&reply.body).with_context(|| format!("{url} answered no JSON"))
     }

@@ -1,8 +1,11 @@
 //! One file per command.
 
+pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
+pub(crate) mod jobs;
+pub(crate) mod replay;
 pub(crate) mod sandbox;
 pub(crate) mod serve;
 pub(crate) mod streams;

@@ -34,6 +34,12 @@ enum Command {
     Streams(command::streams::Arguments),
     /// List what a destination refused, with reasons.
     DeadLetters(command::dead_letters::Arguments),
+    /// Send events from before a stream existed, or from while it was disabled.
+    Backfill(command::backfill::Arguments),
+    /// Send events again that a stream has seen and that are not delivered.
+    Replay(command::replay::Arguments),
+    /// List, watch and cancel backfills and replays.
+    Jobs(command::jobs::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +59,9 @@ fn main() -> ExitCode {
             Command::Check(arguments) => command::check::run(&arguments),
             Command::Streams(arguments) => command::streams::run(arguments).await,
             Command::DeadLetters(arguments) => command::dead_letters::run(arguments).await,
+            Command::Backfill(arguments) => command::backfill::run(arguments).await,
+            Command::Replay(arguments) => command::replay::run(arguments).await,
+            Command::Jobs(arguments) => command::jobs::run(arguments).await,
         }
     });
     match outcome {
