@@ -475,6 +475,7 @@ impl Dispatcher {
         self.next_request += 1;
         let (batch, tickets): (Vec<_>, Vec<_>) =
             queued.into_iter().map(|queued| (queued.delivery, queued.ticket)).unzip();
+        self.count_started(&tickets);
         let request = InFlight { batch, tickets, epoch: self.health.epoch(), priority };
         self.steps.push(Step::Intent(request.intent(id)));
         self.requests.insert(id, request);
@@ -540,6 +541,23 @@ impl Dispatcher {
         self.requests.len()
     }
 
+    /// Counts what is about to be sent, as replaying its intent counts it.
+    fn count_started(&mut self, tickets: &[Ticket]) {
+        let mut counted = Vec::new();
+        for ticket in tickets {
+            let Some(stream) = self.streams.get_mut(&ticket.stream) else { continue };
+            if !counted.contains(&ticket.stream) {
+                counted.push(ticket.stream);
+                stream.counts.requests += 1;
+            }
+            stream.counts.sent += 1;
+            if ticket.unknown {
+                stream.counts.possible_duplicates += 1;
+                self.meters.possible_duplicates.increment(1);
+            }
+        }
+    }
+
     /// Counts that the request leaves now, with `objects` vendor objects in a body of `bytes`.
     pub fn count_sent(&mut self, id: RequestId, objects: usize, bytes: usize) {
         let Some(request) = self.requests.get(&id) else { return };
@@ -549,18 +567,9 @@ impl Dispatcher {
         self.totals.joined += joined;
         self.totals.bytes += bytes as u64;
         self.meters.sent(objects as u64, joined, bytes as u64);
-        let mut counted = Vec::new();
         for (delivery, ticket) in request.batch.iter().zip(&request.tickets) {
-            let Some(stream) = self.streams.get_mut(&ticket.stream) else { continue };
-            if !counted.contains(&ticket.stream) {
-                counted.push(ticket.stream);
-                stream.counts.requests += 1;
-            }
-            stream.counts.sent += 1;
-            stream.counts.bytes += delivery.message.payload.len() as u64;
-            if ticket.unknown {
-                stream.counts.possible_duplicates += 1;
-                self.meters.possible_duplicates.increment(1);
+            if let Some(stream) = self.streams.get_mut(&ticket.stream) {
+                stream.counts.bytes += delivery.message.payload.len() as u64;
             }
         }
     }

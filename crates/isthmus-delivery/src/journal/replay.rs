@@ -51,9 +51,17 @@ impl Replay {
         match step {
             Step::Intent(Intent { request, objects }) => {
                 self.known.next_request = self.known.next_request.max(request + 1);
+                let mut counted = Vec::new();
                 for key in &objects.0 {
-                    if let Some(stream) = self.stream(key.stream) {
-                        stream.position = stream.position.max(key.place.offset + 1);
+                    let Some(stream) = self.stream(key.stream) else { continue };
+                    stream.position = stream.position.max(key.place.offset + 1);
+                    let tried = stream.tried.get(&(key.place, key.part));
+                    let doubles = tried.is_some_and(|tried| tried.unknown);
+                    stream.counts.possible_duplicates += u64::from(doubles);
+                    stream.counts.sent += 1;
+                    if !counted.contains(&key.stream) {
+                        counted.push(key.stream);
+                        stream.counts.requests += 1;
                     }
                 }
                 self.in_flight.insert(request, objects.0);

@@ -4,7 +4,7 @@
 use crate::client::{Client, Target};
 use crate::{out, shutdown};
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use isthmus_core::seam::Clock;
 use isthmus_server::report::jobs::{JobReport, JobRequest, JobsReport, PlanReport};
@@ -18,30 +18,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Options of `isthmus jobs`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(subcommand)]
-    action: Option<Action>,
+    /// What to do; lists them unless given.
+    #[arg(value_enum, default_value_t = Action::List)]
+    action: Action,
+    /// Which one.
+    #[arg(required_if_eq_any([("action", "show"), ("action", "watch"), ("action", "cancel")]))]
+    id: Option<String>,
     #[command(flatten)]
     target: Target,
     /// Prints JSON.
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Action {
-    /// List plans, jobs that run, and jobs that ended (the default).
+    /// List plans, jobs that run, and jobs that ended.
     List,
     /// Show one.
-    Show { id: String },
+    Show,
     /// Watch one until it ends.
-    Watch { id: String },
+    Watch,
     /// End one: what it has not sent is discarded, and counted.
-    Cancel { id: String },
+    Cancel,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = Client::new(&arguments.target)?;
-    match arguments.action.unwrap_or(Action::List) {
+    let id = arguments.id.unwrap_or_default();
+    match arguments.action {
         Action::List => {
             let report: JobsReport = client.get("/control/v1/jobs").await?;
             if arguments.json {
@@ -51,12 +56,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Action::Show { id } => show(&client.get(&path(&id)).await?, arguments.json),
-        Action::Watch { id } => {
+        Action::Show => show(&client.get(&path(&id)).await?, arguments.json),
+        Action::Watch => {
             let job = watch(&client, client.get(&path(&id)).await?, arguments.json).await?;
             show(&job, arguments.json)
         }
-        Action::Cancel { id } => {
+        Action::Cancel => {
             show(&client.post(&format!("{}/cancel", path(&id)), &()).await?, arguments.json)
         }
     }

@@ -17,5 +17,6 @@ mod door;
 mod faults;
 mod harness;
 mod hostile;
+mod jobs;
 mod sdk;
 mod streams;
