@@ -54,7 +54,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     let selected = select(&names)?;
-    machine()?;
+    for (name, value) in machine()? {
+        say(format_args!("{name:<9} {value}"));
+    }
     for bench in selected {
         say(format_args!("== {}: {}", bench.name, bench.about));
         let mut command = cargo(bench.cargo);
@@ -79,23 +81,24 @@ fn select(names: &[&str]) -> anyhow::Result<Vec<&'static Bench>> {
     names.iter().map(find).collect()
 }
 
-/// The commit, the compiler and the machine.
-fn machine() -> anyhow::Result<()> {
+/// The commit, the compiler and the machine, each under its name.
+pub(crate) fn machine() -> anyhow::Result<[(&'static str, String); 3]> {
     let commit = output(&mut command("git", &["rev-parse", "--short=12", "HEAD"]))?;
     let changed = output(&mut command("git", &["status", "--porcelain"]))?;
     let changed = if changed.trim().is_empty() { "" } else { ", with uncommitted changes" };
     let compiler = output(&mut command("rustc", &["--version"]))?;
     let cores = std::thread::available_parallelism()?;
-    say(format_args!("commit    {}{changed}", commit.trim()));
-    say(format_args!("compiler  {}", compiler.trim()));
     let about = |file: &str, key: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         value_of(&text, key).unwrap_or_else(|| "unknown".to_owned())
     };
     let processor = about("/proc/cpuinfo", "model name");
     let memory = about("/proc/meminfo", "MemTotal");
-    say(format_args!("machine   {cores} cores of {processor}, {memory} of memory"));
-    Ok(())
+    Ok([
+        ("commit", format!("{}{changed}", commit.trim())),
+        ("compiler", compiler.trim().to_owned()),
+        ("machine", format!("{cores} cores of {processor}, {memory} of memory")),
+    ])
 }
 
 /// The text after `key   :`.

@@ -9,6 +9,7 @@ mod docs;
 mod shell;
 mod test;
 mod tidy;
+mod torture;
 
 use anyhow::bail;
 use std::process::ExitCode;
@@ -22,7 +23,10 @@ usage: cargo xtask COMMAND
   tidy                  check the crate map, the absences and the habits that no compiler checks
   docs                  check that the documentation's links and commands are there
   bench [NAME...] [--smoke]
-                        measure; without a name, list what can be measured";
+                        measure; without a name, list what can be measured
+  torture [--rounds N] [--fault NAME]... [--seed S] [--json] [--dev] [--smoke]
+                        faults and sudden ends under load, and what was lost or doubled; --dev takes
+                        the development build, --smoke only sees that it runs";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +55,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         "tidy" => none(&options).and_then(|()| tidy::run()),
         "docs" => none(&options).and_then(|()| docs::run()),
         "bench" => bench::run(&options),
+        "torture" => torture::run(&options),
         "help" | "--help" | "-h" => {
             shell::say(USAGE);
             Ok(())

@@ -11,6 +11,7 @@
     reason = "all of this is a test: a surprise is a failure, with its line"
 )]
 
+mod comparison;
 mod configuration;
 mod crash;
 mod door;

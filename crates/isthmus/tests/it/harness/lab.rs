@@ -1,8 +1,8 @@
 //! A server and an emulated Braze, with the resources of a shop.
 
 use super::braze::Braze;
-use super::eventually;
 use super::http::{Answer, post};
+use super::patience::eventually;
 use super::process::{Process, ended};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,7 +71,13 @@ impl Lab {
 
     /// `resources`, where `BRAZE` stands for the emulator's address.
     pub(crate) fn with(resources: &str) -> Self {
+        Self::configured(resources, "")
+    }
+
+    /// As [`Self::with`], with an `isthmus.toml`.
+    pub(crate) fn configured(resources: &str, configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("isthmus.toml"), configuration).unwrap();
         let sandbox = Process::start(folder.path(), "sandbox", &["--apply-delay", "0ms"]);
         Braze { address: sandbox.address() }.keep_everything();
         let resources = resources.replace("BRAZE", sandbox.address());
@@ -97,13 +103,17 @@ impl Lab {
         self.server.as_ref().unwrap()
     }
 
+    pub(crate) fn sandbox(&self) -> &Process {
+        &self.sandbox
+    }
+
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
     /// What the emulator holds.
     pub(crate) fn braze(&self) -> Braze<'_> {
-        Braze { address: self.sandbox.address() }
+        Braze { address: self.sandbox().address() }
     }
 
     /// Uploads `events` to `/2/httpapi`.

@@ -1,6 +1,6 @@
 //! The real program as a child process, killed when the test is over.
 
-use super::{PATIENCE, eventually};
+use super::patience::{PATIENCE, eventually, pause};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -51,7 +51,7 @@ pub(crate) fn bounded(command: &mut Command, out: &Path, log: &Path) -> ExitStat
         // Programs that drive SDKs give up after a minute by themselves.
         let said = || std::fs::read_to_string(log).unwrap_or_default();
         assert!(rounds < 6_000, "{command:?} does not end; it says: {}", said());
-        super::pause();
+        pause();
     }
 }
 
@@ -108,9 +108,7 @@ impl Process {
 
     /// Asks it to stop and waits until it has.
     pub(crate) fn stop(mut self) -> ExitStatus {
-        let id = self.child.0.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(asked.success());
+        self.signal("TERM");
         let name = self.name.clone();
         eventually(&format!("{name} stops"), || {
             self.child
@@ -119,6 +117,13 @@ impl Process {
                 .unwrap()
                 .ok_or_else(|| format!("still running after {PATIENCE:?}"))
         })
+    }
+
+    /// Sends it the signal called `name`, as in `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        assert!(sent.success(), "{name} does not reach {}", self.name);
     }
 
     /// What it wrote on standard error so far.
