@@ -23,10 +23,19 @@ pub(crate) fn complain(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
-/// `cargo`, the one that runs this.
+/// `cargo`, the one that runs this, as if it were started by hand.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    command(program, arguments)
+    let mut command = command(program, arguments);
+    // What `cargo run` says of this package makes build scripts that look at it (ring's) run again,
+    // and with them half of the workspace be built again, at each turn from one to the other.
+    let of_this_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    for (name, _) in std::env::vars_os() {
+        if of_this_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// A command in the folder of the workspace, without standard input.
