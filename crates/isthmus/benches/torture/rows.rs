@@ -88,7 +88,7 @@ pub(crate) const ROWS: [Row; 18] = [
     },
     Row {
         name: "lost-answers-kill",
-        about: "the same, with kill -9",
+        about: "lost answers, and kill -9",
         timeout: PATIENT,
         acts: &[Act::Fail(LOST_ANSWERS), Act::Kill, Act::KillTwice],
     },
@@ -141,7 +141,7 @@ pub(crate) const ROWS: [Row; 18] = [
     },
     Row {
         name: "timeouts-kill",
-        about: "the same, with kill -9",
+        about: "answers that come too late, and kill -9",
         timeout: HASTY,
         acts: &[Act::Fail(TOO_SLOW), Act::KillInFlight, Act::KillTwice],
     },
@@ -159,7 +159,7 @@ pub(crate) const ROWS: [Row; 18] = [
     },
     Row {
         name: "poison-kill",
-        about: "the same, with kill -9",
+        about: "refused objects, and kill -9",
         timeout: PATIENT,
         acts: &[Act::Fail(POISON), Act::Kill, Act::KillInFlight],
     },
@@ -171,7 +171,7 @@ pub(crate) const ROWS: [Row; 18] = [
     },
     Row {
         name: "outage-kill",
-        about: "the same, with kill -9 and an orderly stop meanwhile",
+        about: "an outage, and kill -9 and an orderly stop meanwhile",
         timeout: PATIENT,
         acts: &[Act::Fail(OUTAGE), Act::Kill, Act::Stop],
     },

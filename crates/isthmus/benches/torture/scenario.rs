@@ -93,8 +93,8 @@ pub(crate) fn run(row: &Row, seed: u64, brief: bool) -> Vec<Finding> {
             perform(*act, &mut lab, &load, &random);
         }
         moment(&load, &random, brief);
+        mend(&lab);
     });
-    lab.braze().mend();
     settle(&lab);
     let refused = STREAMS.map(|stream| control::refused(&lab, stream.name));
     let unknown = STREAMS.map(|stream| control::unknown(&lab, stream.name));
@@ -162,7 +162,7 @@ fn perform(act: Act, lab: &mut Lab, load: &Load, random: &SeededRandom) {
                 lab.braze().fail(&rule);
             }
         }
-        Act::Mend => lab.braze().mend(),
+        Act::Mend => mend(lab),
         Act::Kill => kill(lab, load),
         Act::KillInFlight => {
             eventually("requests are unanswered", || match control::in_flight(lab) {
@@ -188,6 +188,18 @@ fn perform(act: Act, lab: &mut Lab, load: &Load, random: &SeededRandom) {
             lab.sandbox().signal("CONT");
         }
     }
+}
+
+/// Takes the faults away once all have struck: as often as they may, or at all.
+fn mend(lab: &Lab) {
+    eventually("every fault strikes", || {
+        let rules = lab.braze().faults();
+        let waits = rules
+            .iter()
+            .find(|rule| rule["struck"].as_u64() < rule["fault"]["times"].as_u64().or(Some(1)));
+        waits.map_or(Ok(()), |rule| Err(rule.to_string()))
+    });
+    lab.braze().mend();
 }
 
 fn kill(lab: &mut Lab, load: &Load) {

@@ -74,6 +74,7 @@ fn refusals_that_pass_double_nothing() {
     }));
     upload(&lab, "refused", 200);
     lab.settle();
+    assert_eq!(lab.braze().faults()[0]["struck"], 3);
     let uids = lab.braze().uids();
     assert_eq!(uids.len(), 200);
     assert!(uids.values().all(|count| *count == 1), "{uids:?}");

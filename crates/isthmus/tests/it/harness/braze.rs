@@ -73,6 +73,11 @@ impl Braze<'_> {
         assert!((200..300).contains(&answer.status), "{}", answer.text());
     }
 
+    /// The rules by which it misbehaves, and how often each has struck.
+    pub(crate) fn faults(&self) -> Vec<Value> {
+        list(&get(self.address, "/_sandbox/faults").json()["faults"]).to_vec()
+    }
+
     /// Makes it behave again.
     pub(crate) fn mend(&self) {
         let answer = send(self.address, "DELETE", "/_sandbox/faults", &[], b"").unwrap();
