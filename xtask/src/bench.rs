@@ -12,7 +12,7 @@ struct Bench {
     cargo: &'static [&'static str],
 }
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
@@ -22,6 +22,21 @@ const BENCHES: [Bench; 5] = [
         name: "latency",
         about: "from a client's upload to Braze's answer, at 5,000 events a second",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "latency"],
+    },
+    Bench {
+        name: "drain",
+        about: "a backlog of a million events into Braze, without limits and with documented ones",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "drain"],
+    },
+    Bench {
+        name: "ledger",
+        about: "what the ledger costs in time, CPU and bytes an event",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "ledger"],
+    },
+    Bench {
+        name: "startup",
+        about: "from kill -9 with 1 GiB of log to ready",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "startup"],
     },
     Bench {
         name: "mapping",
@@ -116,7 +131,7 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 5);
+        assert_eq!(select(&["all"]).unwrap().len(), 8);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
     }
 

@@ -104,10 +104,13 @@ section! {
         pub backoff_first: Duration = Duration::from_millis(200) => check::not_zero,
         /// Longest wait between attempts. There is no last one, unless a stream's `retry` says so.
         pub backoff_cap: Duration = Duration::from_mins(1) => check::not_zero,
+        /// Whether people can ask what happened to an event. Without it, less is written and kept;
+        /// nothing else changes.
+        pub ledger: bool = true,
         /// How long the ledger remembers what became of each object.
         pub ledger_retention: Duration = DAY * 30 => check::not_zero,
-        /// Most that the ledger may take of the disk; beyond, it forgets the oldest sooner. Without
-        /// it, all there is.
+        /// Most that the ledger of one destination may take of the disk; beyond, it forgets the
+        /// oldest sooner. Without it, all there is.
         pub ledger_budget: Option<ByteSize> = None => check::none_or_not_zero,
         /// How long requests under way may take to end when the server stops; more than the
         /// destinations' `limits.timeout`, or their outcome is not known.

@@ -17,6 +17,7 @@ use isthmus_state::dead_letters::DeadLetters;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -198,9 +199,16 @@ impl Deliveries {
         let config = StoredJournal::log_config();
         let (journal, _) = Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
             .with_context(|| format!("journal of destination {name} cannot be opened"))?;
-        let DeliveryConfig { backoff_first, backoff_cap, ledger_retention, ledger_budget, .. } =
-            ground.config;
-        let keep = Keep { at_least: ledger_retention, at_most: ledger_budget };
+        let DeliveryConfig {
+            backoff_first,
+            backoff_cap,
+            ledger,
+            ledger_retention,
+            ledger_budget,
+            ..
+        } = ground.config;
+        let at_least = if ledger { ledger_retention } else { Duration::ZERO };
+        let keep = Keep { at_least, at_most: ledger_budget };
         let stored = Arc::new(StoredJournal::new(journal.clone(), keep, ground.clock.clone()));
         let config = EngineConfig {
             backoff: Backoff { first: backoff_first, cap: backoff_cap },

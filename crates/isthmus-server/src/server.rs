@@ -248,7 +248,13 @@ impl Server {
         })?;
         parts.start("jobs", config.http.stop_timeout, |stop| jobs.run(stop));
         parts.start("delivery", config.delivery.stop_timeout, |stop| deliveries.run(stop));
-        parts.start_on_thread("finder", config.http.stop_timeout, |stop| async move {
+        // Without it, what is asked of the finder is read from the event log.
+        let indexes = config.delivery.ledger;
+        parts.start_on_thread("finder", config.http.stop_timeout, move |stop| async move {
+            if !indexes {
+                stop.cancelled().await;
+                return Ok(());
+            }
             indexer.run(stop).await;
             Ok(())
         })?;

@@ -102,7 +102,7 @@ pub(crate) async fn applied(server: &Process) -> anyhow::Result<u64> {
     metric(server, "isthmus_applier_items_total{kind=\"event\"}").await
 }
 
-async fn wait_applied(server: &Process, events: u64) -> anyhow::Result<()> {
+pub(crate) async fn wait_applied(server: &Process, events: u64) -> anyhow::Result<()> {
     while applied(server).await? < events {
         pause(Duration::from_millis(50)).await;
     }

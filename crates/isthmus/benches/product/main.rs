@@ -8,12 +8,16 @@
 #![expect(clippy::indexing_slicing, reason = "a benchmark may end with a panic")]
 
 mod ask;
+mod backlog;
 mod disk;
+mod drain;
 mod histogram;
 mod ingest;
 mod latency;
+mod ledger;
 mod load;
 mod process;
+mod startup;
 
 use anyhow::bail;
 
@@ -27,11 +31,19 @@ fn main() -> anyhow::Result<()> {
         match arguments.first().map(String::as_str) {
             Some("ingest") => ingest::run(smoke).await,
             Some("latency") => latency::run(smoke).await,
+            Some("drain") => drain::run(smoke).await,
+            Some("ledger") => ledger::run(smoke).await,
+            Some("startup") => startup::run(smoke).await,
             None => {
                 ingest::run(smoke).await?;
-                latency::run(smoke).await
+                latency::run(smoke).await?;
+                drain::run(smoke).await?;
+                ledger::run(smoke).await?;
+                startup::run(smoke).await
             }
-            Some(other) => bail!("no benchmark is called {other}; there are ingest and latency"),
+            Some(other) => bail!(
+                "no benchmark is called {other}; there are ingest, latency, drain, ledger, startup"
+            ),
         }
     })
 }
