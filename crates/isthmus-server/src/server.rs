@@ -1,6 +1,6 @@
 //! The server: opens its parts in one order, runs them, and stops them in the order of the data.
 
-use crate::assembly::AssembledStream;
+use crate::assembly::{AssembledStream, Assembly};
 use crate::catalog::Catalog;
 use crate::control::{self, Control};
 use crate::deliveries::{Deliveries, Ground};
@@ -76,14 +76,7 @@ impl Server {
         if let Some(listen) = options.listen {
             config.http.listen = listen;
         }
-        let problems = config.check();
-        if !problems.is_empty() {
-            let text = |problem: isthmus_config::Problem| match problem.hint {
-                Some(hint) => format!("{}\n  hint: {hint}", problem.message),
-                None => problem.message,
-            };
-            bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
-        }
+        sound(&config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let random = Arc::new(SystemRandom);
         observe::metrics();
@@ -93,17 +86,7 @@ impl Server {
 
         let catalog = Catalog::open(&folder.join("catalog.sqlite")).await?;
         let resources = with_catalog(resources, &catalog).await?;
-        let mut assembly = check(&resources).map_err(|error| match error {
-            RuntimeError::Invalid(problems) => {
-                let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
-            }
-            RuntimeError::Failed(error) => error,
-            RuntimeError::NotFound(what)
-            | RuntimeError::Conflict(what)
-            | RuntimeError::Bad(what) => anyhow::anyhow!(what),
-        })?;
-
+        let mut assembly = assembled(&resources)?;
         assembly.switch(&catalog.switches().await?);
 
         let state = State::open(&folder.join("state"))?;
@@ -278,6 +261,33 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, current = limit.current, "limit of open files not raised");
     }
+}
+
+/// Refuses a configuration whose keys do not go together.
+fn sound(config: &ServerConfig) -> anyhow::Result<()> {
+    let problems = config.check();
+    if !problems.is_empty() {
+        let text = |problem: isthmus_config::Problem| match problem.hint {
+            Some(hint) => format!("{}\n  hint: {hint}", problem.message),
+            None => problem.message,
+        };
+        bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+/// What `resources` describe, or every problem with them.
+fn assembled(resources: &[Resource]) -> anyhow::Result<Assembly> {
+    check(resources).map_err(|error| match error {
+        RuntimeError::Invalid(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
+        }
+        RuntimeError::Failed(error) => error,
+        RuntimeError::NotFound(what) | RuntimeError::Conflict(what) | RuntimeError::Bad(what) => {
+            anyhow::anyhow!(what)
+        }
+    })
 }
 
 fn token(config: &ServerConfig, folder: &DataFolder) -> anyhow::Result<(String, bool)> {

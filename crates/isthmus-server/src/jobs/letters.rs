@@ -90,9 +90,9 @@ fn map_again(
                 .with_context(|| format!("item {place} cannot be mapped again"))?;
             match mapped {
                 Some(Mapped::Deliver(message)) if message.lane == letter.lane => {
-                    if message.payload != letter.payload {
-                        letter.payload.clone_from(&message.payload);
-                        letter.section = message.section;
+                    let changed = message.payload != letter.payload;
+                    (letter.payload, letter.section) = (message.payload, message.section);
+                    if changed {
                         let what = "mapped again".to_owned();
                         letter.history.push(Past { at: now.as_millis(), what });
                         changes.push(LetterChange::Keep(letter.clone()));
