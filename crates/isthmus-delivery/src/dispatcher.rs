@@ -81,6 +81,8 @@ pub enum StreamError {
     UnknownJob { number: u32 },
     #[error("{reason}")]
     Unread { reason: String },
+    #[error("stream `{name}` has {pending} objects waiting; send more once there are fewer")]
+    Full { name: String, pending: u64 },
 }
 
 /// What the operator says about a stream, beside what it maps.

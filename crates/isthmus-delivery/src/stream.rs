@@ -241,7 +241,8 @@ impl Stream {
 
     /// Whether a job has read and finished everything.
     pub(crate) fn is_job_done(&self) -> bool {
-        self.job.is_some() && self.is_drained() && self.pending == 0
+        let undecided = !self.removing.is_empty() || !self.to_revive.is_empty();
+        self.job.is_some() && self.is_drained() && self.pending == 0 && !undecided
     }
 
     /// The record to read next, if the window has room and the log, which ends at `end`, has more

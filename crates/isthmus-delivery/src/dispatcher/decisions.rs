@@ -33,6 +33,11 @@ impl Dispatcher {
         now: Moment,
     ) -> Result<Decided, StreamError> {
         let parent = self.number_of(name)?;
+        let pending = self.streams.get(&parent).map_or(0, |stream| stream.pending);
+        if decision == Decision::Resend && pending >= self.rules.window.objects {
+            // What is sent again is in memory until it is sent, as what is read is.
+            return Err(StreamError::Full { name: name.to_owned(), pending });
+        }
         let mut decided = Decided::default();
         let mut keys: BTreeMap<Was, Vec<ObjectKey>> = BTreeMap::new();
         for letter in letters {

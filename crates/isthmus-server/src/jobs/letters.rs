@@ -7,6 +7,8 @@ use anyhow::Context;
 use isthmus_core::Place;
 use isthmus_core::destination::{Destination, Mapped, Message};
 use isthmus_delivery::dead_letters::{DeadLetterStore, LetterChange};
+use isthmus_delivery::dispatcher::StreamError;
+use isthmus_delivery::engine::ControlError;
 use isthmus_delivery::journal::Decision;
 use isthmus_delivery::plan;
 use isthmus_delivery::source::EventSource;
@@ -14,9 +16,12 @@ use isthmus_delivery::source::event_log::EventLog;
 use isthmus_state::dead_letters::{DeadLetter, Past};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Letters handed to the engine at once.
 const CHUNK: usize = 500;
+/// How long to wait before more is handed to a stream that has enough to send.
+const FULL_RETRY: Duration = Duration::from_millis(200);
 /// Who decided, for the ledger.
 const BY: &str = "replay";
 
@@ -52,13 +57,26 @@ impl LettersPlan {
             if !report(done, refused) {
                 return Ok(());
             }
-            let (chunk, shared, owned) = (chunk.to_vec(), shared.clone(), served.clone());
+            let (chunk, ours, owned) = (chunk.to_vec(), shared.clone(), served.clone());
             let mapped =
-                tokio::task::spawn_blocking(move || map_again(&shared, &owned, &chunk)).await??;
+                tokio::task::spawn_blocking(move || map_again(&ours, &owned, &chunk)).await??;
             for (stream, letters) in mapped.letters {
-                let decided =
-                    served.handle.decide(&stream, letters, Decision::Resend, BY.to_owned()).await?;
-                done += decided.objects as u64;
+                loop {
+                    let (letters, by) = (letters.clone(), BY.to_owned());
+                    match served.handle.decide(&stream, letters, Decision::Resend, by).await {
+                        Ok(decided) => {
+                            done += decided.objects as u64;
+                            break;
+                        }
+                        Err(ControlError::Stream(StreamError::Full { .. })) => {
+                            if !report(done, refused) {
+                                return Ok(());
+                            }
+                            shared.clock.sleep(FULL_RETRY).await;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
             }
             refused += mapped.refused;
         }
