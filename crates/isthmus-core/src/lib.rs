@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //! - [`time`], [`id`], [`units`]: instants, identifiers and sizes that carry their unit.
+//! - [`histogram`]: durations counted so that they can be added up.
 //! - [`json`]: raw JSON objects walked without building a tree.
 //! - [`record`]: what the intake log and the event log hold, as versioned bytes.
 //! - [`profile`]: user properties and the operations that change them.
@@ -11,6 +12,7 @@
 
 pub mod destination;
 pub mod filter;
+pub mod histogram;
 pub mod id;
 pub mod json;
 pub mod profile;
@@ -19,6 +21,7 @@ pub mod seam;
 pub mod time;
 pub mod units;
 
+pub use histogram::Histogram;
 pub use id::{AmplitudeId, Place};
 pub use time::Timestamp;
 pub use units::ByteSize;

@@ -1,5 +1,6 @@
 //! How long objects took from being accepted to being acknowledged, over the last minute.
 
+use isthmus_core::Histogram;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,14 +8,6 @@ use std::time::Duration;
 const SLICE: Duration = Duration::from_secs(10);
 /// Slices in the window.
 const SLICES: u64 = 6;
-/// Values below this many milliseconds have a bucket each.
-const EXACT_MILLIS: u64 = 32;
-/// Buckets per doubling above that, which bounds the error to a thirty-second of the value.
-const BUCKETS_PER_DOUBLING: usize = 32;
-/// Doublings above the exact buckets; longer latencies (34 years) count as the longest one.
-const DOUBLINGS: usize = 35;
-const BUCKETS: usize = 32 + DOUBLINGS * BUCKETS_PER_DOUBLING;
-
 /// Latency over the last minute. A percentile is at most 1/32 above the true one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Latency {
@@ -40,10 +33,9 @@ impl RecentLatency {
         if self.slices.back().is_none_or(|(last, _)| *last < slice) {
             self.slices.push_back((slice, Histogram::default()));
         }
-        let bucket = bucket_of(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX));
         if let Some((_, histogram)) = self.slices.back_mut() {
-            histogram.add(bucket);
-            self.total.add(bucket);
+            histogram.record(latency);
+            self.total.record(latency);
         }
     }
 
@@ -51,7 +43,7 @@ impl RecentLatency {
     pub(crate) fn summary(&mut self, now: Duration) -> Latency {
         self.forget_before(slice_of(now));
         Latency {
-            count: self.total.count,
+            count: self.total.count(),
             p50: self.total.percentile(50),
             p95: self.total.percentile(95),
             p99: self.total.percentile(99),
@@ -71,65 +63,9 @@ fn slice_of(now: Duration) -> u64 {
     now.as_secs() / SLICE.as_secs()
 }
 
-#[derive(Debug, Default)]
-struct Histogram {
-    count: u64,
-    /// Empty until the first value.
-    buckets: Vec<u64>,
-}
-
-impl Histogram {
-    fn add(&mut self, bucket: usize) {
-        self.buckets.resize(BUCKETS, 0);
-        if let Some(slot) = self.buckets.get_mut(bucket) {
-            *slot += 1;
-            self.count += 1;
-        }
-    }
-
-    fn subtract(&mut self, other: &Self) {
-        for (slot, gone) in self.buckets.iter_mut().zip(&other.buckets) {
-            *slot -= gone;
-        }
-        self.count -= other.count;
-    }
-
-    fn percentile(&self, percent: u64) -> Duration {
-        let rank = (self.count * percent).div_ceil(100);
-        let mut seen = 0;
-        for (bucket, count) in self.buckets.iter().enumerate() {
-            seen += count;
-            if seen >= rank && seen > 0 {
-                return Duration::from_millis(highest_in(bucket));
-            }
-        }
-        Duration::ZERO
-    }
-}
-
-fn bucket_of(millis: u64) -> usize {
-    if millis < EXACT_MILLIS {
-        return usize::try_from(millis).unwrap_or(0);
-    }
-    let shift = millis.ilog2() - EXACT_MILLIS.ilog2();
-    let within = usize::try_from((millis >> shift) - EXACT_MILLIS).unwrap_or(0);
-    let bucket = 32 + usize::try_from(shift).unwrap_or(0) * BUCKETS_PER_DOUBLING + within;
-    bucket.min(BUCKETS - 1)
-}
-
-/// The highest value in milliseconds that falls into `bucket`.
-fn highest_in(bucket: usize) -> u64 {
-    let bucket = u64::try_from(bucket).unwrap_or(u64::MAX);
-    let Some(beyond) = bucket.checked_sub(32) else { return bucket };
-    let per_doubling = EXACT_MILLIS;
-    let (shift, within) = (beyond / per_doubling, beyond % per_doubling);
-    ((EXACT_MILLIS + within + 1) << shift) - 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn percentiles_of_a_hundred_values_are_the_values_themselves() {
@@ -153,19 +89,5 @@ mod tests {
         let later = recent.summary(Duration::from_mins(1));
         assert_eq!((later.count, later.p99), (1, Duration::from_millis(3)));
         assert_eq!(recent.summary(Duration::from_secs(500)), Latency::default());
-    }
-
-    proptest! {
-        #[test]
-        fn a_bucket_is_at_most_a_thirty_second_too_high(millis in 0u64..(1 << 39)) {
-            let highest = highest_in(bucket_of(millis));
-            prop_assert!(highest >= millis);
-            prop_assert!(highest - millis <= millis / 32);
-        }
-
-        #[test]
-        fn any_latency_has_a_bucket(millis: u64) {
-            prop_assert!(bucket_of(millis) < BUCKETS);
-        }
     }
 }
