@@ -7,11 +7,13 @@ use crate::counts::Totals;
 use crate::dead_letters::LetterChange;
 use crate::governor::SharedGovernor;
 use crate::health::{Condition, Health, on_the_wall, until};
+use crate::history::{Observed, Recorder};
 use crate::journal::{
     Aside, Checkpoint, Entry, Fate, Intent, ObjectKey, Objects, Progress, Step, StreamRecord,
 };
 use crate::lanes::{Lanes, Queued, Ticket};
 use crate::metrics::Meters;
+use crate::samples::{Category, Happened};
 use crate::status::{DestinationStatus, StreamStatus};
 use crate::stream::Stream;
 use isthmus_core::destination::{
@@ -164,6 +166,8 @@ pub struct Dispatcher {
     /// Something changed that only a checkpoint records.
     checkpoint_wanted: bool,
     meters: Meters,
+    /// What was not handed to the history yet.
+    recorder: Recorder,
 }
 
 impl Dispatcher {
@@ -201,6 +205,7 @@ impl Dispatcher {
             // What replaying the journal concluded must not be concluded again.
             checkpoint_wanted: true,
             meters: Meters::new(name),
+            recorder: Recorder::default(),
             rules,
         }
     }
@@ -370,16 +375,16 @@ impl Dispatcher {
             let key = ObjectKey { stream: stream.number.0, place, part };
             let message = match mapped {
                 Mapped::Deliver(message) if message.payload.len() > payload_bytes_max => {
-                    let actual = message.payload.len();
-                    let reason =
-                        format!("object of {actual} bytes exceeds {payload_bytes_max} bytes");
-                    Err((reason, message))
+                    Err((oversized(message.payload.len(), payload_bytes_max), message))
                 }
                 Mapped::Deliver(message) => Ok(message),
                 Mapped::Reject { reason, message } => Err((reason, message)),
                 Mapped::Discard { reason } => {
                     self.meters.discarded(reason);
                     stream.discard(reason);
+                    let category = Category::Discarded(reason);
+                    let happened = Happened::aside(category, now.wall, place, part);
+                    self.recorder.discarded(stream, &happened);
                     note(&mut self.asides, Fate::Discarded, reason, key);
                     done.push(part);
                     continue;
@@ -422,11 +427,20 @@ impl Dispatcher {
             if let Some((fate, cause, reason, message)) = ended {
                 done.push(part);
                 stream.counts.accepted += 1;
+                let happened = |category| {
+                    Happened::aside(category, now.wall, place, part).with(
+                        &message.name,
+                        &message.payload,
+                        &reason,
+                    )
+                };
                 if fate == Fate::Parked {
                     stream.counts.parked += 1;
+                    self.recorder.sample(stream, &happened(Category::Unknown));
                 } else {
                     stream.counts.rejected += 1;
                     self.meters.rejected.increment(1);
+                    self.recorder.discarded(stream, &happened(Category::rejected(&reason)));
                 }
                 let letter = dead_letter(of(message), &ticket, cause, reason.clone(), now.wall);
                 stream.forget_tries(place, part);
@@ -630,6 +644,17 @@ impl Dispatcher {
         }))
     }
 
+    /// Whether anything happened that [`Self::take_observed`] would tell.
+    pub fn has_observed(&self) -> bool {
+        !self.recorder.is_empty()
+    }
+
+    /// What happened since the last call. It may be kept once the last entry that was taken is on
+    /// disk: until then a crash may make it happen again.
+    pub fn take_observed(&mut self) -> Observed {
+        self.recorder.take()
+    }
+
     /// `entry` is on disk.
     pub fn on_disk(&mut self, entry: &Entry) {
         let Entry::Checkpoint(checkpoint) = entry else { return };
@@ -777,6 +802,10 @@ fn usable(mut limits: Limits) -> Limits {
 const NO_OUTCOME: &str = "sent, and the program ended before an answer came";
 /// Why an object has no number.
 const MORE_PARTS: &str = "more objects than an item may have";
+
+fn oversized(actual: usize, max: usize) -> String {
+    format!("object of {actual} bytes exceeds {max} bytes")
+}
 
 /// Notes that the object of `key` ended without a request.
 fn note(

@@ -17,6 +17,7 @@ use crate::dispatcher::{
 };
 use crate::governor::Budgets;
 use crate::health::Condition;
+use crate::history::{HistoryStore, Observed};
 use crate::journal::replay::replay;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::metrics as names;
@@ -43,6 +44,8 @@ use tokio_util::sync::CancellationToken;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// A checkpoint is taken after this much journal, which bounds replaying at start-up.
 const CHECKPOINT_BYTES: usize = 2 << 20;
+/// What happened is handed to the history at most this late.
+const HISTORY_EVERY: Duration = Duration::from_secs(10);
 /// How long to wait before trying a full journal again.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// Commands that wait to be carried out: they come from people.
@@ -120,6 +123,8 @@ struct Writing {
     removable: Vec<(StreamNumber, LetterKey)>,
     /// Commands to answer then.
     answers: Vec<Answer>,
+    /// What the history is told then.
+    observed: Observed,
 }
 
 /// A reply, and how long it took.
@@ -147,6 +152,10 @@ pub struct Engine {
     changed: bool,
     checkpoint_at: Duration,
     journal_bytes: usize,
+    history: Option<Arc<dyn HistoryStore>>,
+    history_at: Duration,
+    /// No more requests are started.
+    winding_up: bool,
 }
 
 impl Engine {
@@ -195,8 +204,18 @@ impl Engine {
             changed: false,
             checkpoint_at: now.monotonic,
             journal_bytes: 0,
+            history: None,
+            history_at: now.monotonic,
+            winding_up: false,
         };
         Ok((engine, handle))
+    }
+
+    /// Tells `history` what becomes of objects; otherwise nobody keeps it.
+    #[must_use]
+    pub fn recording_to(mut self, history: Arc<dyn HistoryStore>) -> Self {
+        self.history = Some(history);
+        self
     }
 
     /// Delivers until `stop`; then starts no more requests, waits for those under way, and takes
@@ -248,7 +267,9 @@ impl Engine {
         // While an entry is on its way, its arrival is what a due checkpoint waits for.
         let checkpoint = (self.changed && self.writing.is_none())
             .then_some(self.checkpoint_at + CHECKPOINT_EVERY);
-        checkpoint.into_iter().chain(self.dispatcher.next_start(now)).min()
+        let history = (self.dispatcher.has_observed() && self.writing.is_none())
+            .then_some(self.history_at + HISTORY_EVERY);
+        checkpoint.into_iter().chain(history).chain(self.dispatcher.next_start(now)).min()
     }
 
     /// Reads one record of a log that ends at `end`, if any stream has room; returns whether there
@@ -308,11 +329,18 @@ impl Engine {
         }
         let old = now.monotonic >= self.checkpoint_at + CHECKPOINT_EVERY;
         let full = self.journal_bytes >= CHECKPOINT_BYTES;
-        if self.dispatcher.has_done_jobs() || self.changed && (old || full) {
+        let tells = self.winding_up || now.monotonic >= self.history_at + HISTORY_EVERY;
+        let tells = tells && self.dispatcher.has_observed();
+        if self.dispatcher.has_done_jobs() || self.changed && (old || full) || tells {
             self.dispatcher.want_checkpoint();
         }
         let removable = self.dispatcher.removable();
         let Some(entry) = self.dispatcher.take_entry(now) else { return Ok(()) };
+        let mut observed = Observed::default();
+        if tells {
+            observed = self.dispatcher.take_observed();
+            self.history_at = now.monotonic;
+        }
         self.store_letters()?;
         let bytes = entry.encode();
         self.journal_bytes += bytes.len();
@@ -331,6 +359,7 @@ impl Engine {
             requests: std::mem::take(&mut self.prepared),
             answers: std::mem::take(&mut self.answers),
             removable,
+            observed,
         });
         Ok(())
     }
@@ -358,6 +387,7 @@ impl Engine {
             self.parts.dead_letters.apply(keys.map(LetterChange::Remove).collect())?;
             self.dispatcher.removed(&written.removable);
         }
+        self.tell(&written.observed);
         for Prepared { id, request, objects } in written.requests {
             self.dispatcher.count_sent(id, objects, request.body.len());
             let clock = self.parts.clock.clone();
@@ -373,6 +403,16 @@ impl Engine {
             answer.send(done).ok();
         }
         Ok(())
+    }
+
+    /// What happened is for people to look at: delivery goes on without it.
+    fn tell(&self, observed: &Observed) {
+        if let Some(history) = &self.history
+            && *observed != Observed::default()
+            && let Err(error) = history.add(observed)
+        {
+            tracing::error!(destination = %self.parts.name, %error, "delivery history not stored");
+        }
     }
 
     fn replied(&mut self, Replied { id, result, took }: Replied) {
@@ -424,6 +464,7 @@ impl Engine {
 
     /// Waits for what is under way, sends nothing new, and takes a last checkpoint.
     async fn wind_up(mut self) -> Result<(), EngineError> {
+        self.winding_up = true;
         loop {
             let now = Moment::of(&*self.parts.clock);
             if self.dispatcher.in_flight() == 0 {

@@ -14,7 +14,7 @@
 //! - An object that was acknowledged on disk is never sent again.
 //!
 //! In reading order: where objects come from ([`source`], `snapshots`), what is known of each
-//! stream ([`counts`], [`latency`], `stream`), what may be sent when (`lanes`, [`governor`],
+//! stream ([`counts`], [`latency`], `stream`, over time [`history`] and `samples`), what may be sent when (`lanes`, [`governor`],
 //! [`health`]), the rules together ([`dispatcher`]), what survives a crash ([`journal`],
 //! [`dead_letters`]), and the part that runs ([`engine`], [`status`]). Beside them: where in the
 //! event log something is ([`finder`]).
@@ -26,6 +26,7 @@ pub mod engine;
 pub mod finder;
 pub mod governor;
 pub mod health;
+pub mod history;
 pub mod jobs;
 pub mod journal;
 mod lanes;
@@ -34,6 +35,7 @@ pub mod ledger;
 pub mod memory;
 pub mod metrics;
 pub mod plan;
+mod samples;
 mod snapshots;
 pub mod source;
 pub mod status;

@@ -1,7 +1,9 @@
-//! A source, a journal and a dead-letter store in memory, for tests and the simulator. They keep
-//! their contents across a "crash": everything appended is on disk as far as the engine can tell.
+//! A source, a journal, a dead-letter store and a history in memory, for tests and the simulator.
+//! They keep their contents across a "crash": everything appended is on disk as far as the engine
+//! can tell.
 
 use crate::dead_letters::{DeadLetterStore, LetterChange, with_history};
+use crate::history::{HistoryStore, Observed};
 use crate::journal::{Entry, Journal, JournalError};
 use crate::ledger::EntryReader;
 use crate::source::{EventSource, SourceError, SourceRecord};
@@ -207,6 +209,26 @@ impl DeadLetterStore for MemoryDeadLetters {
 
     fn get(&self, stream: &str, place: Place, part: u16) -> Result<Option<DeadLetter>, StateError> {
         Ok(lock(&self.letters).get(&(stream.to_owned(), place, part)).cloned())
+    }
+}
+
+/// Everything that was ever told, in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryHistory {
+    told: Arc<Mutex<Vec<Observed>>>,
+}
+
+impl MemoryHistory {
+    /// What was told, in order.
+    pub fn told(&self) -> Vec<Observed> {
+        lock(&self.told).clone()
+    }
+}
+
+impl HistoryStore for MemoryHistory {
+    fn add(&self, observed: &Observed) -> Result<(), StateError> {
+        lock(&self.told).push(observed.clone());
+        Ok(())
     }
 }
 

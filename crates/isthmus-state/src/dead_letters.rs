@@ -220,12 +220,9 @@ fn letter(stream: &str, guard: Guard) -> Result<DeadLetter, StateError> {
 /// Offset, index and part, at the end of every key.
 const OBJECT_BYTES: usize = 8 + 4 + 2;
 
-/// The name and, before it, its length: no name is the beginning of another's keys.
 fn prefix(stream: &str) -> Vec<u8> {
-    let length = u32::try_from(stream.len()).unwrap_or(u32::MAX);
     let mut prefix = Vec::with_capacity(4 + stream.len() + OBJECT_BYTES + 1);
-    prefix.extend(length.to_be_bytes());
-    prefix.extend(stream.as_bytes());
+    crate::key::put_name(&mut prefix, stream);
     prefix
 }
 

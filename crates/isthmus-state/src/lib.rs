@@ -1,12 +1,15 @@
-//! Key-value state on one embedded engine (fjall): identity, profiles, deduplication, cursors and
-//! dead letters.
+//! Key-value state on one embedded engine (fjall): identity, profiles, deduplication, cursors, dead
+//! letters, and what deliveries came to.
 //!
-//! Everything here can be rebuilt from the logs; nothing here decides anything. Each module owns
+//! Everything that matters can be rebuilt from the logs; nothing here decides anything. Each module owns
 //! its keyspaces and their key and value formats, which are versioned bytes.
 
 pub mod cursor;
 pub mod dead_letters;
+pub mod delivery_history;
+pub mod delivery_samples;
 pub mod groups;
+mod key;
 pub mod people;
 pub mod seen;
 

@@ -5,6 +5,7 @@ use crate::dead_letters::LetterChange;
 use crate::health::on_the_wall;
 use crate::journal::{Mark, Marks, Outcome, Step, Tried};
 use crate::lanes::{GroupId, Queued, Ticket};
+use crate::samples::{Category, Happened};
 use crate::stream::Stream;
 use isthmus_core::Timestamp;
 use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, RetryPolicy, Verdict, Waits};
@@ -53,6 +54,18 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// What all objects of the request have in common, if it is why they were not delivered.
+    fn category(&self) -> Option<Category> {
+        match self {
+            Self::Judged { status, .. } => Category::of_status(*status),
+            Self::NotSent { .. } => Some(Category::Connection),
+            Self::Unknown { reason } => Some(Category::of_silence(reason)),
+            Self::Unencodable { .. } => None,
+        }
+    }
+}
+
 /// Characters of what the vendor said that the ledger keeps.
 const MESSAGE_CHARACTERS_MAX: usize = 200;
 
@@ -77,14 +90,15 @@ enum Again {
 }
 
 /// What a whole request has in common.
-struct Common {
+struct Common<'a> {
+    ending: &'a Ending,
     now: Moment,
     /// Spreads the waits that follow.
     random: u64,
     backoff: Backoff,
 }
 
-impl Common {
+impl Common<'_> {
     /// How long an object waits after `attempts` attempts.
     fn wait(&self, policy: &RetryPolicy, attempts: u32) -> Duration {
         let fixed = match &policy.waits {
@@ -96,6 +110,54 @@ impl Common {
         };
         fixed.copied().unwrap_or_else(|| self.backoff.wait(attempts, self.random))
     }
+
+    /// The attempt at `delivery` that came to nothing for `reason`; `ticket` counts it.
+    fn happened<'a>(
+        &'a self,
+        category: Category,
+        delivery: &'a Delivery,
+        ticket: &Ticket,
+        reason: &'a str,
+        next_attempt_at: Option<i64>,
+    ) -> Happened<'a> {
+        let Moment { monotonic, wall } = self.now;
+        let first = match ticket.attempts {
+            0 | 1 => Some(wall),
+            // An object that had ended before: when that began is not known.
+            _ if ticket.item.is_none() => None,
+            _ => {
+                let age = monotonic.saturating_sub(ticket.failing_since);
+                let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                Some(Timestamp::from_millis(wall.as_millis().saturating_sub(age)))
+            }
+        };
+        let response = match self.ending {
+            Ending::Judged { message, .. } => message,
+            _ => "",
+        };
+        let Delivery { place, part, message, .. } = delivery;
+        Happened {
+            status: self.ending.status(),
+            response,
+            attempts: ticket.attempts.max(1),
+            first_attempt_at: first,
+            next_attempt_at,
+            ..Happened::aside(category, wall, *place, *part).with(
+                &message.name,
+                &message.payload,
+                reason,
+            )
+        }
+    }
+}
+
+/// When what comes back is tried again, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy)]
+struct Next {
+    /// Where its lane waits.
+    retry_at: i64,
+    /// Where the whole destination does.
+    resume_at: i64,
 }
 
 /// Two groups, and how many more objects go into the first one.
@@ -120,7 +182,7 @@ impl Dispatcher {
     ) {
         let Some(request) = self.requests.remove(&id) else { return };
         let fates = self.fates(&request, ending, now, random);
-        let common = Common { now, random, backoff: self.rules.backoff };
+        let common = Common { ending, now, random, backoff: self.rules.backoff };
         let message: String = ending.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
         let mut outcome = Outcome {
             request: id.0,
@@ -231,7 +293,7 @@ impl Dispatcher {
         &mut self,
         request: InFlight,
         fates: Vec<Fate>,
-        common: &Common,
+        common: &Common<'_>,
         outcome: &mut Outcome,
         letters: &mut Vec<LetterChange>,
     ) {
@@ -249,7 +311,11 @@ impl Dispatcher {
             }
         }
         outcome.wait_millis = millis(wait);
-        let retry_at = on_the_wall(common.now.monotonic + wait, common.now);
+        let resume_at = self.health.free_at().max(self.governor.lock().paused_until());
+        let next = Next {
+            retry_at: on_the_wall(common.now.monotonic + wait, common.now),
+            resume_at: on_the_wall(resume_at, common.now),
+        };
         let objects = request.batch.into_iter().zip(request.tickets).zip(fates);
         for (index, ((delivery, ticket), fate)) in (0..).zip(objects) {
             let lane = delivery.message.lane;
@@ -257,7 +323,7 @@ impl Dispatcher {
                 returned.push((lane, Vec::new()));
             }
             let queued = Queued { delivery, ticket };
-            let settled = self.settle_one(queued, fate, common.now, retry_at, letters);
+            let settled = self.settle_one(queued, fate, common, next, letters);
             marks.push(settled.mark);
             if let Some(reason) = settled.reason {
                 outcome.reasons.push((index, reason));
@@ -281,10 +347,11 @@ impl Dispatcher {
         &mut self,
         queued: Queued,
         fate: Fate,
-        now: Moment,
-        retry_at: i64,
+        common: &Common<'_>,
+        next: Next,
         letters: &mut Vec<LetterChange>,
     ) -> Settled {
+        let now = common.now;
         let Queued { delivery, mut ticket } = queued;
         let Some(stream) = self.streams.get_mut(&ticket.stream) else {
             // The stream was removed meanwhile; replaying ignores the mark.
@@ -298,6 +365,7 @@ impl Dispatcher {
                 let latency = now.wall.since(ticket.since);
                 stream.latency.record(now.monotonic, latency);
                 self.meters.delivered(latency);
+                self.recorder.delivered(stream, now.wall, at_once, latency);
                 finish_object(stream, &delivery, &ticket);
                 if ticket.item.is_none() {
                     let name = delivery.stream.to_string();
@@ -310,6 +378,11 @@ impl Dispatcher {
             Fate::Rejected(reason) => {
                 stream.counts.rejected += 1;
                 self.meters.rejected.increment(1);
+                let category = common.ending.category();
+                let category = category.unwrap_or_else(|| Category::rejected(&reason));
+                let this = Ticket { attempts: ticket.attempts.saturating_add(1), ..ticket };
+                let happened = common.happened(category, &delivery, &this, &reason, None);
+                self.recorder.discarded(stream, &happened);
                 finish_object(stream, &delivery, &ticket);
                 let said = Some(reason.clone());
                 let letter = dead_letter(delivery, &ticket, Cause::Rejected, reason, now.wall);
@@ -328,15 +401,19 @@ impl Dispatcher {
             if let Some((mark, cause, reason)) =
                 ends(stream, &delivery, &ticket, again, &reason, now.wall)
             {
+                let happened =
+                    |category| common.happened(category, &delivery, &ticket, &reason, None);
                 match cause {
                     Cause::Unknown => {
                         stream.counts.parked += 1;
                         self.meters.unknown.increment(1);
+                        self.recorder.sample(stream, &happened(Category::Unknown));
                     }
                     Cause::Rejected | Cause::Expired => {
                         stream.counts.rejected += 1;
                         stream.counts.expired += 1;
                         self.meters.expired.increment(1);
+                        self.recorder.expired(stream, &happened(Category::Expired));
                     }
                 }
                 finish_object(stream, &delivery, &ticket);
@@ -345,9 +422,17 @@ impl Dispatcher {
                 return Settled::ended(mark, Some(reason));
             }
             let Ticket { attempts, unknown, .. } = ticket;
+            let retry_at = next.retry_at;
             stream.mark_tried(delivery.place, delivery.part, Tried { attempts, retry_at, unknown });
         }
         stream.counts.retries += 1;
+        if again != Again::Smaller {
+            let all = again == Again::WithAll;
+            let next_at = if all { next.resume_at } else { next.retry_at };
+            let category = common.ending.category().unwrap_or(Category::Status("2xx"));
+            let happened = common.happened(category, &delivery, &ticket, &reason, Some(next_at));
+            self.recorder.sample(stream, &happened);
+        }
         let mark = match again {
             Again::Unknown => {
                 self.meters.unknown.increment(1);

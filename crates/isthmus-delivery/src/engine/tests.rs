@@ -1,4 +1,5 @@
 mod jobs;
+mod history;
 mod vendor;
 
 use super::*;
