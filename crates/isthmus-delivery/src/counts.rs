@@ -44,6 +44,23 @@ impl Counts {
         self.delivered + self.rejected + self.discarded + self.parked
     }
 
+    /// Adds what `other` counted, field by field.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.delivered_at_once += other.delivered_at_once;
+        self.rejected += other.rejected;
+        self.expired += other.expired;
+        self.discarded += other.discarded;
+        self.parked += other.parked;
+        self.retries += other.retries;
+        self.unknown += other.unknown;
+        self.possible_duplicates += other.possible_duplicates;
+        self.sent += other.sent;
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+    }
+
     /// An object that had ended is to be counted as something else.
     pub(crate) fn leave(&mut self, was: Was) {
         let count = match was {

@@ -725,9 +725,9 @@ impl Dispatcher {
         }
     }
 
-    /// Sets the gauges to what `status` says.
-    pub fn gauge(&self, status: &DestinationStatus) {
-        self.meters.gauge(status);
+    /// Sets the gauges to what `status` says, and to what the journal has on disk.
+    pub fn gauge(&self, status: &DestinationStatus, journal_bytes: Option<u64>) {
+        self.meters.gauge(status, journal_bytes);
     }
 
     /// Checks every invariant, walking all there is: for tests and the simulator.

@@ -453,7 +453,7 @@ impl Engine {
         status.on_disk &= self.writing.is_none();
         if now.monotonic >= self.gauges_at {
             self.gauges_at = now.monotonic + GAUGES_EVERY;
-            self.dispatcher.gauge(&status);
+            self.dispatcher.gauge(&status, self.parts.journal.bytes_on_disk());
         }
         let before = self.status.borrow().condition.clone();
         if std::mem::discriminant(&before) != std::mem::discriminant(&status.condition) {

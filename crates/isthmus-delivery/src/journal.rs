@@ -41,6 +41,11 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// Starting needs nothing before `checkpoint`: what the ledger does not need either may go.
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError>;
+
+    /// Bytes on disk; `None` where there is no disk.
+    fn bytes_on_disk(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Why the journal cannot be written or read.

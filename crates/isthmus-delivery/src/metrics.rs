@@ -1,5 +1,6 @@
 //! Names of the metrics of this crate, and the handles that one destination keeps.
 
+use crate::counts::Counts;
 use crate::health::Condition;
 use crate::status::DestinationStatus;
 use metrics::{Counter, Gauge, Histogram};
@@ -33,6 +34,21 @@ pub const PENDING: &str = "isthmus_delivery_pending_objects";
 pub const IN_FLIGHT: &str = "isthmus_delivery_in_flight_requests";
 /// Whether a destination is stopped: by its refusal or by the operator. 0 or 1, by `destination`.
 pub const PAUSED: &str = "isthmus_delivery_paused";
+/// Objects by `destination`, `stream` and `outcome`, since the stream exists: `accepted`, `delivered`,
+/// `rejected`, `expired` (part of `rejected`), `discarded`, `unknown` (sent, and nobody knows). Jobs
+/// count for their stream. A gauge, because an object that is sent again leaves its outcome.
+pub const STREAM_OBJECTS: &str = "isthmus_delivery_stream_objects";
+/// Objects that were tried and are to be sent again, by `destination` and `stream`.
+pub const RETRYING: &str = "isthmus_delivery_retrying_objects";
+/// Objects under way, by `destination` and `stream`.
+pub const STREAM_IN_FLIGHT: &str = "isthmus_delivery_in_flight_objects";
+/// Share of the request budget that is used, of the rate with the least left; 0 to 1, by
+/// `destination`.
+pub const BUDGET_USED: &str = "isthmus_delivery_budget_used_ratio";
+/// Jobs that run, by `destination`.
+pub const JOBS: &str = "isthmus_delivery_running_jobs";
+/// Bytes that the journal has on disk, the ledger's part included, by `destination`.
+pub const JOURNAL_DISK_BYTES: &str = "isthmus_delivery_journal_disk_bytes";
 /// Bytes appended to the journal, by `destination`.
 pub const JOURNAL_BYTES: &str = "isthmus_delivery_journal_bytes_total";
 /// Items of the event log that the finder took up.
@@ -60,6 +76,8 @@ pub(crate) struct Meters {
     latency: Histogram,
     in_flight: Gauge,
     paused: Gauge,
+    budget_used: Gauge,
+    jobs: Gauge,
 }
 
 impl Meters {
@@ -83,6 +101,8 @@ impl Meters {
             latency: metrics::histogram!(LATENCY_SECONDS, "destination" => destination.clone()),
             in_flight: metrics::gauge!(IN_FLIGHT, "destination" => destination.clone()),
             paused: metrics::gauge!(PAUSED, "destination" => destination.clone()),
+            budget_used: metrics::gauge!(BUDGET_USED, "destination" => destination.clone()),
+            jobs: metrics::gauge!(JOBS, "destination" => destination.clone()),
             destination,
         }
     }
@@ -107,18 +127,83 @@ impl Meters {
         self.body_bytes.increment(bytes);
     }
 
-    pub(crate) fn gauge(&self, status: &DestinationStatus) {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 objects suffice")]
-        for stream in &status.streams {
-            let (destination, name) = (self.destination.clone(), stream.name.to_string());
-            metrics::gauge!(PENDING, "destination" => destination, "stream" => name)
-                .set(stream.pending as f64);
+    pub(crate) fn gauge(&self, status: &DestinationStatus, journal_bytes: Option<u64>) {
+        if let Some(bytes) = journal_bytes {
+            let destination = self.destination.clone();
+            metrics::gauge!(JOURNAL_DISK_BYTES, "destination" => destination).set(float(bytes));
         }
+        for (stream, objects) in objects_by_stream(status) {
+            let set = |name: &'static str, count: u64| {
+                let (destination, stream) = (self.destination.clone(), stream.to_owned());
+                metrics::gauge!(name, "destination" => destination, "stream" => stream)
+                    .set(float(count));
+            };
+            set(PENDING, objects.pending);
+            set(RETRYING, objects.retrying);
+            set(STREAM_IN_FLIGHT, objects.in_flight);
+            for (outcome, count) in objects.by_outcome() {
+                let (destination, stream) = (self.destination.clone(), stream.to_owned());
+                metrics::gauge!(STREAM_OBJECTS, "destination" => destination, "stream" => stream, "outcome" => outcome)
+                    .set(float(count));
+            }
+        }
+        let used = status.budget.map_or(0.0, |(used, limit)| {
+            if limit == 0 { 1.0 } else { f64::from(used) / f64::from(limit) }
+        });
+        self.budget_used.set(used.clamp(0.0, 1.0));
+        self.jobs.set(float(status.jobs_running() as u64));
         self.in_flight.set(f64::from(u32::try_from(status.requests_in_flight).unwrap_or(u32::MAX)));
         let stopped =
             matches!(status.condition, Condition::Paused { .. } | Condition::Halted { .. });
         self.paused.set(f64::from(u8::from(stopped)));
     }
+}
+
+/// What a stream and its jobs have in common.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct StreamObjects {
+    pending: u64,
+    retrying: u64,
+    in_flight: u64,
+    counts: Counts,
+}
+
+impl StreamObjects {
+    fn by_outcome(&self) -> [(&'static str, u64); 6] {
+        let Counts { accepted, delivered, rejected, expired, discarded, parked, .. } = self.counts;
+        [
+            ("accepted", accepted),
+            ("delivered", delivered),
+            ("rejected", rejected),
+            ("expired", expired),
+            ("discarded", discarded),
+            ("unknown", parked),
+        ]
+    }
+}
+
+/// Objects by stream, those of jobs that run or ended among them.
+fn objects_by_stream(status: &DestinationStatus) -> BTreeMap<&str, StreamObjects> {
+    let mut streams: BTreeMap<&str, StreamObjects> = BTreeMap::new();
+    for stream in &status.streams {
+        let objects = streams.entry(&stream.name).or_default();
+        objects.pending += stream.pending;
+        objects.retrying += stream.retrying;
+        objects.in_flight += stream.in_flight;
+        objects.counts.add(&stream.counts);
+    }
+    for record in &status.past_jobs {
+        // Of a job that waits to go on, what has ended counts all the same.
+        if let Some(objects) = streams.get_mut(record.name.as_str()) {
+            objects.counts.add(&record.counts);
+        }
+    }
+    streams
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 objects suffice")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 /// The class of a reply's status, as a label.

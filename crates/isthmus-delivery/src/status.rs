@@ -83,6 +83,11 @@ impl DestinationStatus {
         self.streams.iter().find(|stream| stream.job.is_none() && *stream.name == *name)
     }
 
+    /// How many jobs run.
+    pub fn jobs_running(&self) -> usize {
+        self.streams.iter().filter(|stream| stream.job.is_some()).count()
+    }
+
     /// The first place of the event log that a restart would need; `None` when it needs none.
     pub fn lowest_cursor(&self) -> Option<Place> {
         let holding = self.streams.iter().filter(|stream| stream.holds_log);

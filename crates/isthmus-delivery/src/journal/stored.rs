@@ -94,6 +94,10 @@ impl StoredJournal {
 }
 
 impl Journal for StoredJournal {
+    fn bytes_on_disk(&self) -> Option<u64> {
+        Some(self.log.bytes_on_disk())
+    }
+
     fn append(&self, entry: Vec<u8>) -> BoxFuture<'static, Result<u64, JournalError>> {
         let log = self.log.clone();
         Box::pin(async move { log.append(entry).await.map_err(failed) })
