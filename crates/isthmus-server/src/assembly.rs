@@ -4,7 +4,7 @@ use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::{
     BrazeDestination, BrazeLimits, Destination, DestinationSettings, Project, Stream,
 };
-use isthmus_config::{Diagnostic, Loaded, Problem, Resource, SecretRef, Spec};
+use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Secret, SecretError, SecretRef, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
     pub(crate) projects: Vec<Project>,
+    /// Secret keys of the projects that have one, by name.
+    pub(crate) secret_keys: BTreeMap<String, Secret>,
     pub(crate) destinations: BTreeMap<String, AssembledDestination>,
     pub(crate) streams: Vec<AssembledStream>,
 }
@@ -58,7 +60,17 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
     let mut vendors: BTreeMap<&str, &BrazeDestination> = BTreeMap::new();
     for resource in resources {
         match &resource.spec {
-            Spec::Project(project) => assembly.projects.push(project.clone()),
+            Spec::Project(project) => {
+                match project.secret_key.as_ref().map(|key| resolve(resource, key)) {
+                    Some(Ok(key)) => drop(assembly.secret_keys.insert(project.name.clone(), key)),
+                    Some(Err(error)) => {
+                        found
+                            .push(resource.diagnose(Problem::new("secret_key", error.to_string())));
+                    }
+                    None => {}
+                }
+                assembly.projects.push(project.clone());
+            }
             Spec::Destination(destination) => {
                 let DestinationSettings::Braze(settings) = &destination.settings;
                 vendors.insert(&destination.name, settings);
@@ -100,9 +112,12 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
     if found.is_empty() { Ok(assembly) } else { Err(found) }
 }
 
+fn resolve(resource: &Resource, key: &SecretRef) -> Result<Secret, SecretError> {
+    key.resolve(|name| std::env::var(name).ok(), &resource.folder)
+}
+
 fn build_braze(resource: &Resource, settings: &BrazeDestination) -> Result<Braze, Vec<Problem>> {
-    let environment = |name: &str| std::env::var(name).ok();
-    match settings.rest_key.resolve(environment, &resource.folder) {
+    match resolve(resource, &settings.rest_key) {
         Ok(key) => Braze::build(settings, key.expose()),
         Err(error) => {
             let mut problems = vec![Problem::new("rest_key", error.to_string())];

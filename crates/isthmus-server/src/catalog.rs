@@ -3,6 +3,8 @@
 //! SQLite: small, transactional, and readable with any SQLite tool. Resources that came as files
 //! stay in their files.
 
+mod sync_ids;
+
 use anyhow::Context;
 use isthmus_core::Timestamp;
 use sqlx::Row;
@@ -13,7 +15,7 @@ use std::path::Path;
 /// Connections kept: the control API is the only user.
 const CONNECTIONS_MAX: u32 = 2;
 
-const SCHEMA: [&str; 3] = [
+const SCHEMA: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS resources (
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -33,6 +35,7 @@ const SCHEMA: [&str; 3] = [
         stream TEXT PRIMARY KEY,
         enabled INTEGER NOT NULL
     ) STRICT",
+    sync_ids::SCHEMA,
 ];
 
 /// The catalog, open. Cheap to clone.

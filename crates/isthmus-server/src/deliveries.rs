@@ -9,6 +9,7 @@ use isthmus_core::seam::{Backoff, Clock, Http, Random};
 use isthmus_delivery::dispatcher::Manner;
 use isthmus_delivery::engine::{Engine, EngineConfig, EngineError, Handle, Parts, StreamSpec};
 use isthmus_delivery::governor::Budgets;
+use isthmus_delivery::history::StoredHistory;
 use isthmus_delivery::journal::stored::{Keep, StoredJournal};
 use isthmus_delivery::ledger::Ledger;
 use isthmus_delivery::source::event_log::EventLog;
@@ -31,6 +32,7 @@ pub(crate) struct Ground {
     pub(crate) folder: PathBuf,
     pub(crate) events: Log,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) history: StoredHistory,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -236,6 +238,7 @@ impl Deliveries {
             },
         });
         let (engine, handle) = Engine::open(parts, specs.collect())?;
+        let engine = engine.recording_to(Arc::new(ground.history.clone()));
         let stop = CancellationToken::new();
         let (engine_stop, engine_name) = (stop.clone(), name.to_owned());
         self.ended.spawn(async move { (engine_name, engine.run(engine_stop).await) });

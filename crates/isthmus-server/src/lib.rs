@@ -1,8 +1,9 @@
 //! HTTP wiring and the control API; builds the parts, starts them, stops them in order.
 //!
 //! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
-//! runs; `listener`, `ingest`, `control` and `health` are HTTP; `runtime` is the server as the
-//! control API sees it; `deliveries`, `jobs` and `retention` are parts; [`parts`] starts and joins them;
+//! runs; `listener`, `ingest`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
+//! as the control API sees it; `deliveries`, `jobs`, `retention` and `upkeep` are parts; [`parts`]
+//! starts and joins them;
 //! [`system`] provides the seams.
 
 mod assembly;
@@ -16,11 +17,14 @@ mod jobs;
 mod listener;
 mod observe;
 pub mod parts;
+mod read_api;
 pub mod report;
 mod retention;
 mod runtime;
+mod secret;
 pub mod server;
 pub mod system;
+mod upkeep;
 
 pub use assembly::load;
 pub use folder::{DATA_DIR, address_of, token_of};

@@ -1,6 +1,9 @@
 //! What the control API answers, as both sides read it.
 
 pub mod jobs;
+mod samples;
+
+pub use samples::{SampleCategory, SampleReport, SamplesReport};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +18,9 @@ pub struct StreamsReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamReport {
     pub name: String,
+    /// Its number for `/api/2/event-streaming/delivery-metrics-summary`.
+    #[serde(default)]
+    pub sync_id: Option<u64>,
     pub project: String,
     pub destination: String,
     /// `running`, `disabled` or `paused`.

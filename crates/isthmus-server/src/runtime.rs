@@ -1,10 +1,13 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
+mod samples;
+
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
 use crate::jobs::Jobs;
 use crate::report::jobs::JobReport;
+use crate::read_api::ReadApi;
 use crate::report::{
     DeadLetterReport, DeadLettersReport, DestinationReport, LogReport, ProbeReport, Quantiles,
     ResourceReport, ResourcesReport, StatusReport, StreamReport, StreamsReport,
@@ -19,6 +22,7 @@ use isthmus_ingest::applier::Progress;
 use isthmus_ingest::door::Door;
 use isthmus_log::Log;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::delivery_samples::DeliverySamples;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -48,6 +52,8 @@ pub(crate) struct Runtime {
     pub(crate) door: Arc<Door>,
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) samples: DeliverySamples,
+    pub(crate) read_api: Arc<ReadApi>,
     pub(crate) intake: Log,
     pub(crate) events: Log,
     #[expect(dead_code, reason = "the ledger asks it")]
@@ -94,7 +100,8 @@ impl Runtime {
             let status = served.handle.status();
             let saved = share_of_joined(&status);
             for stream in status.streams.iter().filter(|stream| stream.job.is_none()) {
-                if let Some(stream) = stream_report(&served, &status, stream, &saved) {
+                if let Some(mut stream) = stream_report(&served, &status, stream, &saved) {
+                    stream.sync_id = self.read_api.sync_id(&stream.name);
                     report.streams.push(stream);
                 }
             }
@@ -229,6 +236,7 @@ impl Runtime {
     async fn take_up(&self, assembly: Assembly) -> anyhow::Result<()> {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
+        self.read_api.take_up(&self.catalog, &assembly).await?;
         self.deliveries.reconfigure(Arc::new(assembly)).await
     }
 
@@ -329,6 +337,7 @@ fn stream_report(
     let objects_saved = saved(stream);
     Some(StreamReport {
         name: stream.name.to_string(),
+        sync_id: None,
         project: known.resource.project.clone(),
         destination: known.resource.destination.clone(),
         state: state.to_owned(),

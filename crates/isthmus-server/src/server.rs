@@ -8,9 +8,11 @@ use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
 use crate::parts::Parts;
+use crate::read_api::{self, ReadApi};
 use crate::retention::{Keep, Retention};
 use crate::runtime::{Runtime, RuntimeError, check, reread};
 use crate::system::{SystemClock, SystemHttp, SystemRandom};
+use crate::upkeep::Upkeep;
 use crate::{health, listener, observe};
 use anyhow::{Context, bail};
 use axum::Router;
@@ -19,11 +21,14 @@ use isthmus_config::{Loaded, Resource};
 use isthmus_core::ByteSize;
 use isthmus_core::seam::Clock;
 use isthmus_delivery::finder::{Finder, FinderConfig, FinderParts, Indexer};
+use isthmus_delivery::history::StoredHistory;
 use isthmus_ingest::applier::{Applier, ApplierConfig};
 use isthmus_ingest::door::{Door, DoorRules};
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::delivery_history::DeliveryHistory;
+use isthmus_state::delivery_samples::DeliverySamples;
 use isthmus_state::people::People;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,8 +44,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_mins(1);
 /// What the event log leaves free of the disk: less than the intake log does, so that what was
 /// accepted can still be applied and delivered when the door is shut.
 const EVENTS_RESERVE: ByteSize = ByteSize::mib(128);
-/// How often metrics that summarise are folded.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// What the command line says over the configuration.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +68,7 @@ pub struct Server {
     applier: Applier,
     deliveries: Deliveries,
     indexer: Indexer,
+    upkeep: Upkeep,
     runtime: Arc<Runtime>,
     door: Arc<Door>,
 }
@@ -76,7 +80,7 @@ impl Server {
         if let Some(listen) = options.listen {
             config.http.listen = listen;
         }
-        sound(&config)?;
+        checked(&config)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let random = Arc::new(SystemRandom);
         observe::metrics();
@@ -104,10 +108,14 @@ impl Server {
         door.set_projects(&assembly.projects);
         let http = Arc::new(SystemHttp::new(clock.clone())?);
         let dead_letters = DeadLetters::open(&state)?;
+        let history = history(&state)?;
+        let read_api = Arc::new(ReadApi::new(history.history.clone(), clock.clone()));
+        read_api.take_up(&catalog, &assembly).await?;
         let ground = Ground {
             folder: folder.join("delivery"),
             events: events.clone(),
             dead_letters: dead_letters.clone(),
+            history: history.clone(),
             http: http.clone(),
             clock: clock.clone(),
             random,
@@ -115,14 +123,7 @@ impl Server {
             budgets: isthmus_delivery::governor::Budgets::default(),
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
-        let (finder, indexer) = Finder::open(FinderParts {
-            disk: Arc::new(RealDisk),
-            folder: folder.join("finder"),
-            events: events.clone(),
-            people: People::open(&state)?,
-            clock: clock.clone(),
-            config: FinderConfig::default(),
-        })?;
+        let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         for stream in &assembly.streams {
             announce(stream);
         }
@@ -133,12 +134,20 @@ impl Server {
             events.clone(),
             clock.clone(),
         );
+        let upkeep = Upkeep {
+            history: history.clone(),
+            deliveries: handle.clone(),
+            dead_letters: dead_letters.clone(),
+            clock: clock.clone(),
+        };
         let runtime = Arc::new(Runtime {
             jobs,
             catalog,
             door: door.clone(),
             deliveries: handle,
             dead_letters,
+            samples: history.samples,
+            read_api,
             intake: intake.clone(),
             events: events.clone(),
             finder,
@@ -167,6 +176,7 @@ impl Server {
             applier,
             deliveries,
             indexer,
+            upkeep,
             runtime,
             door,
         })
@@ -198,6 +208,7 @@ impl Server {
         let router = Router::new()
             .merge(health::router(stopping))
             .merge(control::router(control))
+            .merge(read_api::router(self.runtime.read_api.clone()))
             .merge(ingest::router(Arc::new(ingest)))
             .fallback(|| async { ingest::refuse(400, "Invalid request path") });
         let limits = listener::Limits {
@@ -221,6 +232,7 @@ impl Server {
         };
         let jobs = self.runtime.jobs.clone();
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
+        let upkeep = self.upkeep;
 
         let mut parts = Parts::new(clock.clone());
         parts.start("door", config.http.stop_timeout, |stop| {
@@ -242,7 +254,7 @@ impl Server {
             Ok(())
         })?;
         parts.start("retention", config.http.stop_timeout, |stop| retention.run(stop));
-        parts.start("metrics", config.http.stop_timeout, |stop| fold_metrics(clock, stop));
+        parts.start("upkeep", config.http.stop_timeout, |stop| upkeep.run(stop));
         let outcome = parts.run_until(stop).await;
         intake.close().await;
         events.close().await;
@@ -250,6 +262,51 @@ impl Server {
         drop(folder);
         outcome
     }
+}
+
+/// Refuses a configuration that contradicts itself, with all that is wrong with it.
+fn checked(config: &ServerConfig) -> anyhow::Result<()> {
+    let problems = config.check();
+    if !problems.is_empty() {
+        let text = |problem: isthmus_config::Problem| match problem.hint {
+            Some(hint) => format!("{}\n  hint: {hint}", problem.message),
+            None => problem.message,
+        };
+        bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+fn assembled(resources: &[Resource]) -> anyhow::Result<Assembly> {
+    check(resources).map_err(|error| match error {
+        RuntimeError::Invalid(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
+        }
+        RuntimeError::Failed(error) => error,
+        RuntimeError::NotFound(what) | RuntimeError::Conflict(what) => anyhow::anyhow!(what),
+    })
+}
+
+fn finder(
+    folder: &DataFolder,
+    events: &Log,
+    state: &State,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Finder, Indexer)> {
+    Ok(Finder::open(FinderParts {
+        disk: Arc::new(RealDisk),
+        folder: folder.join("finder"),
+        events: events.clone(),
+        people: People::open(state)?,
+        clock: clock.clone(),
+        config: FinderConfig::default(),
+    })?)
+}
+
+fn history(state: &State) -> anyhow::Result<StoredHistory> {
+    let history = DeliveryHistory::open(state)?;
+    Ok(StoredHistory { history, samples: DeliverySamples::open(state)? })
 }
 
 /// Connections and segments are open files; the system's usual soft limit is for interactive
@@ -261,19 +318,6 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, current = limit.current, "limit of open files not raised");
     }
-}
-
-/// Refuses a configuration whose keys do not go together.
-fn sound(config: &ServerConfig) -> anyhow::Result<()> {
-    let problems = config.check();
-    if !problems.is_empty() {
-        let text = |problem: isthmus_config::Problem| match problem.hint {
-            Some(hint) => format!("{}\n  hint: {hint}", problem.message),
-            None => problem.message,
-        };
-        bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
-    }
-    Ok(())
 }
 
 /// What `resources` describe, or every problem with them.
@@ -351,13 +395,4 @@ fn door_rules(config: &IngestConfig) -> DoorRules {
     set(&mut rules.identify, config.identify_body_max, identifications);
     set(&mut rules.group_identify, config.groupidentify_body_max, identifications);
     rules
-}
-
-async fn fold_metrics(clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
-    loop {
-        tokio::select! {
-            () = clock.sleep(METRICS_UPKEEP) => observe::metrics().run_upkeep(),
-            () = stop.cancelled() => return Ok(()),
-        }
-    }
 }

@@ -104,3 +104,16 @@ impl Client {
         serde_json::from_slice(&reply.body).with_context(|| format!("{url} answered no JSON"))
     }
 }
+
+/// `text` as one segment of a path, or as a value of a query.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.extend(["%", &format!("{byte:02X}")]);
+        }
+    }
+    escaped
+}

@@ -1,13 +1,18 @@
 //! `isthmus streams`: what a running server's streams have done.
 
+mod samples;
+
 use crate::client::{Client, Target};
 use crate::out;
-use clap::Args;
+use clap::{Args, Subcommand};
 use isthmus_server::report::{StreamReport, StreamsReport};
 
 /// Options of `isthmus streams`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     target: Target,
     /// Prints JSON.
@@ -15,7 +20,16 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show samples of what a stream did not deliver, or not at once, by category.
+    Samples(samples::Arguments),
+}
+
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Action::Samples(arguments)) = arguments.action {
+        return samples::run(arguments).await;
+    }
     let client = Client::new(&arguments.target)?;
     if arguments.json {
         let report: serde_json::Value = client.get("/control/v1/streams").await?;

@@ -14,6 +14,7 @@
 mod comparison;
 mod configuration;
 mod crash;
+mod delivery_metrics;
 mod door;
 mod faults;
 mod harness;
