@@ -45,6 +45,8 @@ pub const STREAM_IN_FLIGHT: &str = "isthmus_delivery_in_flight_objects";
 /// Share of the request budget that is used, of the rate with the least left; 0 to 1, by
 /// `destination`.
 pub const BUDGET_USED: &str = "isthmus_delivery_budget_used_ratio";
+/// Dead letters by `stream`, counted up to 10000; whoever keeps them sets it.
+pub const DEAD_LETTERS: &str = "isthmus_delivery_dead_letters";
 /// Jobs that run, by `destination`.
 pub const JOBS: &str = "isthmus_delivery_running_jobs";
 /// Bytes that the journal has on disk, the ledger's part included, by `destination`.

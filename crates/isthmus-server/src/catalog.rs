@@ -190,14 +190,14 @@ impl Catalog {
         rows.iter().map(|row| Ok((row.try_get("stream")?, row.try_get("enabled")?))).collect()
     }
 
-    /// Adds a line to the audit log about something that changes nothing here.
+    /// Adds a line to the audit log, of something that is kept elsewhere.
     pub async fn note(
         &self,
+        actor: &str,
+        at: Timestamp,
         action: &str,
         subject: &str,
         detail: &str,
-        actor: &str,
-        at: Timestamp,
     ) -> anyhow::Result<()> {
         let mut connection = self.pool.acquire().await.context("catalog is busy")?;
         audit(&mut connection, actor, at, action, subject, detail).await

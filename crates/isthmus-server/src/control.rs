@@ -1,5 +1,6 @@
 //! The control API, `/control/v1/...`: behind its own token, JSON in and out.
 
+mod destinations;
 mod jobs;
 mod openapi;
 mod samples;
@@ -36,7 +37,10 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/streams/{name}", patch(change_stream))
         .route("/control/v1/streams/{name}/dead-letters", get(dead_letters))
         .route("/control/v1/streams/{name}/samples", get(samples::list))
+        .route("/control/v1/destinations", get(destinations::list))
         .route("/control/v1/destinations/{name}/probe", post(probe))
+        .route("/control/v1/destinations/{name}/pause", post(destinations::pause))
+        .route("/control/v1/destinations/{name}/resume", post(destinations::resume))
         .route("/control/v1/resources", get(resources).put(put_resources))
         .route("/control/v1/resources/{kind}/{name}", delete(remove_resource))
         .route("/control/v1/audit", get(audit))

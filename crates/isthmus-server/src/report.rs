@@ -1,8 +1,10 @@
 //! What the control API answers, as both sides read it.
 
+mod destinations;
 pub mod jobs;
 mod samples;
 
+pub use destinations::{BudgetReport, DestinationDetail, DestinationsReport};
 pub use samples::{SampleCategory, SampleReport, SamplesReport};
 
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,14 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
+mod destinations;
 mod samples;
 
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
 use crate::jobs::Jobs;
-use crate::report::jobs::JobReport;
 use crate::read_api::ReadApi;
+use crate::report::jobs::JobReport;
 use crate::report::{
     DeadLetterReport, DeadLettersReport, DestinationReport, LogReport, ProbeReport, Quantiles,
     ResourceReport, ResourcesReport, StatusReport, StreamReport, StreamsReport,
@@ -257,7 +258,7 @@ impl Runtime {
 
     async fn note(&self, action: &str, subject: &str, detail: &str) -> Result<(), RuntimeError> {
         let now = self.clock.now();
-        Ok(self.catalog.note(action, subject, detail, API_ORIGIN, now).await?)
+        Ok(self.catalog.note(API_ORIGIN, now, action, subject, detail).await?)
     }
 
     fn serving(&self, stream: &str) -> Result<Served, RuntimeError> {

@@ -264,30 +264,6 @@ impl Server {
     }
 }
 
-/// Refuses a configuration that contradicts itself, with all that is wrong with it.
-fn checked(config: &ServerConfig) -> anyhow::Result<()> {
-    let problems = config.check();
-    if !problems.is_empty() {
-        let text = |problem: isthmus_config::Problem| match problem.hint {
-            Some(hint) => format!("{}\n  hint: {hint}", problem.message),
-            None => problem.message,
-        };
-        bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"));
-    }
-    Ok(())
-}
-
-fn assembled(resources: &[Resource]) -> anyhow::Result<Assembly> {
-    check(resources).map_err(|error| match error {
-        RuntimeError::Invalid(problems) => {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
-        }
-        RuntimeError::Failed(error) => error,
-        RuntimeError::NotFound(what) | RuntimeError::Conflict(what) => anyhow::anyhow!(what),
-    })
-}
-
 fn finder(
     folder: &DataFolder,
     events: &Log,
@@ -318,6 +294,19 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, current = limit.current, "limit of open files not raised");
     }
+}
+
+/// Refuses a configuration whose keys do not go together.
+fn checked(config: &ServerConfig) -> anyhow::Result<()> {
+    let problems = config.check();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let text = |problem: isthmus_config::Problem| match problem.hint {
+        Some(hint) => format!("{}\n  hint: {hint}", problem.message),
+        None => problem.message,
+    };
+    bail!("{}", problems.into_iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 
 /// What `resources` describe, or every problem with them.

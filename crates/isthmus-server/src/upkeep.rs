@@ -5,6 +5,7 @@ use crate::deliveries::DeliveriesHandle;
 use crate::observe;
 use isthmus_core::seam::Clock;
 use isthmus_delivery::history::StoredHistory;
+use isthmus_delivery::metrics::DEAD_LETTERS;
 use isthmus_state::dead_letters::DeadLetters;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,8 @@ use tokio_util::sync::CancellationToken;
 const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Rounds of metrics from one tidying of the history to the next: reading is right without it.
 const ROUNDS_BEFORE_TIDYING: u32 = 120;
-/// Dead letters of one stream are counted up to here, which takes about a millisecond.
+/// Dead letters of one stream are counted up to here, so that counting never takes long.
 const DEAD_LETTERS_COUNTED_MAX: usize = 10_000;
-/// Dead letters by `stream`, counted up to 10000.
-const DEAD_LETTERS: &str = "isthmus_delivery_dead_letters";
 
 /// The part that does so.
 pub(crate) struct Upkeep {

@@ -4,6 +4,7 @@ pub(crate) mod backfill;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
+pub(crate) mod destinations;
 pub(crate) mod jobs;
 pub(crate) mod replay;
 pub(crate) mod sandbox;

@@ -32,6 +32,8 @@ enum Command {
     Check(command::check::Arguments),
     /// List the streams of a running server: delivered, pending, rejected, latency.
     Streams(command::streams::Arguments),
+    /// List the destinations of a running server, or probe, pause or resume one.
+    Destinations(command::destinations::Arguments),
     /// List what a destination refused, with reasons.
     DeadLetters(command::dead_letters::Arguments),
     /// Send events from before a stream existed, or from while it was disabled.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             Command::Sandbox(arguments) => command::sandbox::run(arguments).await,
             Command::Check(arguments) => command::check::run(&arguments),
             Command::Streams(arguments) => command::streams::run(arguments).await,
+            Command::Destinations(arguments) => command::destinations::run(arguments).await,
             Command::DeadLetters(arguments) => command::dead_letters::run(arguments).await,
             Command::Backfill(arguments) => command::backfill::run(arguments).await,
             Command::Replay(arguments) => command::replay::run(arguments).await,

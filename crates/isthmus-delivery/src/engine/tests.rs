@@ -1,5 +1,5 @@
-mod jobs;
 mod history;
+mod jobs;
 mod vendor;
 
 use super::*;

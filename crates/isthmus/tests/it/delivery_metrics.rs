@@ -96,7 +96,7 @@ fn the_summary_adds_up_to_what_the_stream_counts_and_nothing_doubles() {
     }
 
     // As Amplitude's own examples write instants, and as curl sends them: a bare plus is a space.
-    let at = |name: &str| told[name].as_str().unwrap()[..16].replace(' ', "T");
+    let at = |name: &str| told[name].as_str().unwrap().split_at(16).0.replace(' ', "T");
     let custom = format!(
         "sync_id=1&time_period=CUSTOM&start={}+00:00&end={}:00Z",
         at("timePeriodStart"),

@@ -15,6 +15,7 @@ mod comparison;
 mod configuration;
 mod crash;
 mod delivery_metrics;
+mod destinations;
 mod door;
 mod faults;
 mod harness;
