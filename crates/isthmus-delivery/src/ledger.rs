@@ -13,7 +13,7 @@ mod story;
 pub use delivered::Delivered;
 pub use story::{Happening, State, Story, What};
 
-use crate::journal::{Decision, Entry, Fate, JournalError, Mark, ObjectKey, Step};
+use crate::journal::{Checkpoint, Decision, Entry, Fate, JournalError, Mark, ObjectKey, Step};
 use isthmus_core::Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -220,6 +220,24 @@ fn objects(step: &Step) -> &[ObjectKey] {
     }
 }
 
+/// Of the requests `in_flight` before `checkpoint`, those that a run before it left without an
+/// answer: it neither has them under way nor brings their outcome.
+fn left_open<'a>(
+    checkpoint: &Checkpoint,
+    in_flight: impl Iterator<Item = &'a u64>,
+) -> BTreeSet<u64> {
+    let mut left: BTreeSet<u64> = in_flight.copied().collect();
+    for intent in &checkpoint.in_flight {
+        left.remove(&intent.request);
+    }
+    for step in &checkpoint.since {
+        if let Step::Outcome(outcome) = step {
+            left.remove(&outcome.request);
+        }
+    }
+    left
+}
+
 /// Finds the last objects that a filter may let through: what they came to is looked at again.
 #[derive(Debug)]
 struct Listing<'a> {
@@ -238,6 +256,11 @@ impl<'a> Listing<'a> {
     }
 
     fn hear(&mut self, entry: &Entry) {
+        if let Entry::Checkpoint(checkpoint) = entry {
+            for request in left_open(checkpoint, self.in_flight.keys()) {
+                self.unknown.extend(self.in_flight.remove(&request).unwrap_or_default());
+            }
+        }
         for (_, step) in steps(entry) {
             match step {
                 Step::Intent(intent) => self.intent(intent.request, &intent.objects.0),
@@ -260,15 +283,6 @@ impl<'a> Listing<'a> {
                     decided.objects.0.iter().for_each(|key| self.take(*key));
                 }
                 Step::Aside(_) | Step::Decided(_) => {}
-            }
-        }
-        if let Entry::Checkpoint(checkpoint) = entry {
-            let still: HashSet<u64> =
-                checkpoint.in_flight.iter().map(|intent| intent.request).collect();
-            let ended: Vec<u64> =
-                self.in_flight.keys().copied().filter(|request| !still.contains(request)).collect();
-            for key in ended.iter().filter_map(|request| self.in_flight.remove(request)).flatten() {
-                self.unknown.insert(key);
             }
         }
     }
