@@ -55,8 +55,6 @@ pub(crate) struct Program {
     pub(crate) journal: Log,
     progress: Box<dyn Fn() -> Progress>,
     pub(crate) stop: CancellationToken,
-    /// Whether the disk failed in a way that the program may stop for.
-    pub(crate) hurt: bool,
     parts_ended: u32,
 }
 
@@ -126,7 +124,6 @@ impl Program {
             journal,
             progress: Box::new(move || *progress.borrow()),
             stop,
-            hurt: false,
             parts_ended: 0,
         })
     }

@@ -29,6 +29,8 @@ const IDENTIFY: &str = "$identify";
 const DAY: Duration = Duration::from_hours(24);
 /// How far the wall clock may be from where it would be.
 const JUMP_MAX_MILLIS: i64 = 10 * 86_400_000;
+/// How long an orderly stop may take where something keeps it from happening.
+const PATIENCE: Duration = Duration::from_mins(5);
 /// Turns after which a program that was told to stop, or to finish, has failed to.
 const TURNS_MAX: u64 = 20_000_000;
 /// Time after which the same holds.
@@ -142,6 +144,9 @@ pub(crate) struct World {
     /// A copy of state between two lives, and how far the intake log may be trimmed for it.
     fallback: Option<(PathBuf, u64)>,
     trim_to: u64,
+    /// Whether the disk failed in a way that the program may stop for.
+    hurt: bool,
+    disk_is_full: bool,
     /// Of each stream: what it had delivered, as last seen, and as last seen on disk.
     delivered: BTreeMap<u32, u64>,
     delivered_on_disk: BTreeMap<u32, u64>,
@@ -183,6 +188,8 @@ impl World {
             states: 0,
             fallback: None,
             trim_to: 0,
+            hurt: false,
+            disk_is_full: false,
             delivered: BTreeMap::new(),
             delivered_on_disk: BTreeMap::new(),
             next_uid: 0,
@@ -259,7 +266,7 @@ impl World {
     }
 
     fn open(&mut self) -> Result<(), String> {
-        let program = Program::open(&Ground {
+        let ground = Ground {
             scenario: &self.scenario,
             clock: &self.clock,
             disk: &self.disk,
@@ -267,7 +274,16 @@ impl World {
             letters: &self.letters,
             state: &self.state_folder(),
             random: self.program_random.clone(),
-        })?;
+        };
+        let program = match Program::open(&ground) {
+            Err(error) if self.hurt => {
+                self.trace.note(format_args!("cannot open: {error}"));
+                self.disk.clear_faults();
+                (self.hurt, self.disk_is_full) = (false, false);
+                Program::open(&ground)
+            }
+            opened => opened,
+        }?;
         self.trace.note(format_args!(
             "open: intake {}..{}, events ..{}, journal {}..{}",
             program.intake.start(),
@@ -296,10 +312,12 @@ impl World {
             End::Kill => {
                 self.tally.kills += 1;
                 self.disk.kill();
+                (self.hurt, self.disk_is_full) = (false, false);
             }
             End::PowerFailure => {
                 self.tally.power_failures += 1;
                 self.disk.crash();
+                (self.hurt, self.disk_is_full) = (false, false);
             }
             End::Orderly => {
                 self.tally.orderly_stops += 1;
@@ -386,18 +404,29 @@ impl World {
         let program = self.running()?;
         match result {
             Ok(()) if program.stop.is_cancelled() => Ok(()),
-            Err(_) if program.hurt => self.restart(End::Kill),
+            Err(_) if self.hurt => self.restart(End::Kill),
             _ => Err(format!("{part} stopped by itself: {result:?}")),
         }
     }
 
-    /// Lets a program that was told to stop do so.
+    /// Lets a program that was told to stop do so, for as long as somebody would wait: with a full
+    /// disk it cannot write down what it knows.
     fn stop(&mut self) -> Result<(), String> {
+        let patience_ends = self.clock.monotonic() + PATIENCE;
         for _ in 0..TURNS_MAX {
             if self.running()?.has_stopped() || !self.running()?.stop.is_cancelled() {
                 return Ok(());
             }
-            if !self.turn()? && !self.tick() {
+            if self.turn()? {
+                continue;
+            }
+            if self.clock.monotonic() > patience_ends && self.disk_is_full {
+                self.trace.note("killed while stopping");
+                self.disk.kill();
+                (self.hurt, self.disk_is_full) = (false, false);
+                return Ok(());
+            }
+            if !self.tick() {
                 return Err("a program that was told to stop stands still".to_owned());
             }
         }
@@ -601,9 +630,8 @@ impl World {
             4 => self.disk.fail_creates(1),
             _ => self.disk.clear_faults(),
         }
-        if let (2..5, Some(program)) = (kind, &mut self.program) {
-            program.hurt = true;
-        }
+        self.hurt |= (2..5).contains(&kind);
+        self.disk_is_full = kind < 2 || self.disk_is_full && kind < 5;
     }
 
     /// Somebody decides about a dead letter.
@@ -647,7 +675,7 @@ impl World {
         self.trace.note(format_args!("intake is trimmed to {to}"));
         match self.running()?.intake.trim(to) {
             Ok(_) => Ok(()),
-            Err(_) if self.running()?.hurt => Ok(()),
+            Err(_) if self.hurt => Ok(()),
             Err(error) => Err(told("trim", &error)),
         }
     }
