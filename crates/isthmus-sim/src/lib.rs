@@ -36,8 +36,20 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
-/// Steps of a run that was told nothing else.
-pub const STEPS: u64 = 600;
+/// How a seed is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Steps before everything is brought to its end.
+    pub steps: u64,
+    /// Lines of the trace that are kept for a failure.
+    pub lines: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { steps: 600, lines: 60 }
+    }
+}
 
 /// A run in which everything held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +81,12 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Runs `seed` for so many steps and then to its end.
-pub fn run(seed: u64, steps: u64) -> Result<Passed, Box<Failed>> {
+/// Runs `seed` to its end.
+pub fn run(seed: u64, options: Options) -> Result<Passed, Box<Failed>> {
     let failed = |step, invariant, lines| Box::new(Failed { seed, step, invariant, lines });
-    let mut world = World::new(seed).map_err(|error| failed(0, error, Vec::new()))?;
+    let mut world = World::new(seed, options.lines).map_err(|error| failed(0, error, Vec::new()))?;
     let trace = world.trace.clone();
-    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world, steps)));
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world, options.steps)));
     let outcome = lived.unwrap_or_else(|panic| Err(format!("panic: {}", said(&*panic))));
     match outcome {
         Ok(()) => Ok(Passed { tally: world.tally, trace: trace.hash() }),

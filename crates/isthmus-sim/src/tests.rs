@@ -1,7 +1,7 @@
 use super::*;
 
 fn passes(seed: u64) -> Passed {
-    run(seed, STEPS).unwrap_or_else(|failed| panic!("{failed}"))
+    run(seed, Options::default()).unwrap_or_else(|failed| panic!("{failed}"))
 }
 
 #[test]

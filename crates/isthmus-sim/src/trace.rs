@@ -6,9 +6,6 @@ use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Lines that are kept for people.
-const LINES_KEPT: usize = 60;
-
 /// The trace of one seed. Clones are the same trace.
 #[derive(Clone)]
 pub(crate) struct Trace {
@@ -18,6 +15,7 @@ pub(crate) struct Trace {
 
 struct Written {
     step: u64,
+    lines_max: usize,
     lines: VecDeque<String>,
     hash: Xxh3,
     broken: Option<String>,
@@ -30,9 +28,10 @@ impl fmt::Debug for Trace {
 }
 
 impl Trace {
-    pub(crate) fn new(clock: ManualClock) -> Self {
-        let written =
-            Written { step: 0, lines: VecDeque::new(), hash: Xxh3::new(), broken: None };
+    /// An empty trace that keeps its last `lines_max` lines.
+    pub(crate) fn new(clock: ManualClock, lines_max: usize) -> Self {
+        let (step, lines, hash, broken) = (0, VecDeque::new(), Xxh3::new(), None);
+        let written = Written { step, lines_max, lines, hash, broken };
         Self { clock, written: Arc::new(Mutex::new(written)) }
     }
 
@@ -52,7 +51,7 @@ impl Trace {
         let (seconds, millis) = (at.as_secs(), at.subsec_millis());
         let line = format!("{:>5} {seconds:>7}.{millis:03}  {text}", written.step);
         written.hash.update(line.as_bytes());
-        if written.lines.len() == LINES_KEPT {
+        while written.lines.len() >= written.lines_max.max(1) {
             written.lines.pop_front();
         }
         written.lines.push_back(line);

@@ -134,6 +134,8 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     pub(crate) model: Model,
     pub(crate) asked: Asked,
+    /// Objects about which somebody is deciding.
+    deciding: BTreeSet<Object>,
     /// Gone between two lives of the program.
     program: Option<Program>,
     /// Randomness of the program, which goes on from life to life.
@@ -155,10 +157,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Result<Self, String> {
+    pub(crate) fn new(seed: u64, lines: usize) -> Result<Self, String> {
         let random = SeededRandom::new(seed);
         let clock = ManualClock::at(START);
-        let trace = Trace::new(clock.clone());
+        let trace = Trace::new(clock.clone(), lines);
         let scenario = Scenario::draw(&random)?;
         trace.note(format_args!("scenario\n{}", scenario.text));
         let config = SandboxConfig {
@@ -183,6 +185,7 @@ impl World {
             scenario,
             model: Model::default(),
             asked: Asked::default(),
+            deciding: BTreeSet::new(),
             program: None,
             folder,
             states: 0,
@@ -325,6 +328,7 @@ impl World {
                 self.stop()?;
             }
         }
+        self.deciding.clear();
         let persisted = self.program.take().map_or(0, |program| program.progress().intake_persisted);
         for upload in &mut self.model.uploads {
             if let Fate::Waiting { .. } = upload.fate {
@@ -387,7 +391,12 @@ impl World {
     fn ended(&mut self, done: Done) -> Result<(), String> {
         match done {
             Done::Upload { upload, answer } => self.answered(upload, answer.status),
-            Done::Command { what, result } => self.trace.note(format_args!("{what}: {result:?}")),
+            Done::Command { what, object, result } => {
+                self.trace.note(format_args!("{what}: {result:?}"));
+                if let Some(object) = object {
+                    self.deciding.remove(&object);
+                }
+            }
             Done::Applier(result) => {
                 return self.part_ended("applier", result.map_err(|error| told("", &error)));
             }
@@ -645,11 +654,15 @@ impl World {
             1 => (Decision::Confirm, &mut self.asked.confirmed),
             _ => (Decision::Resend, &mut self.asked.resent),
         };
-        asked.insert(object);
+        // Two at once about one object is a race that the engine does not decide yet.
+        if !self.deciding.insert(object.clone()) {
+            return Ok(());
+        }
+        asked.insert(object.clone());
         let what = format!("{decision:?} {} {} {}", letter.stream, letter.place, letter.part);
         self.trace.note(&what);
         self.tally.decisions += 1;
-        self.running_mut()?.command(what, |handle| async move {
+        self.running_mut()?.command(what, Some(object), |handle| async move {
             let stream = letter.stream.clone();
             handle.decide(&stream, vec![letter], decision, "ana".to_owned()).await
         });
@@ -660,7 +673,7 @@ impl World {
         if self.below(3) > 0 {
             self.running_mut()?.resume("resume".to_owned());
         } else {
-            self.running_mut()?.command("pause".to_owned(), |handle| async move {
+            self.running_mut()?.command("pause".to_owned(), None, |handle| async move {
                 handle.pause("maintenance".to_owned()).await.map(|()| Decided::default())
             });
         }
