@@ -8,7 +8,7 @@ use crate::tidy::source::{Problems, is_a, tracked_files};
 use anyhow::bail;
 use std::path::Path;
 
-const COMMANDS: [&str; 6] = ["test", "ci", "tidy", "docs", "bench", "torture"];
+const COMMANDS: [&str; 7] = ["test", "ci", "tidy", "docs", "bench", "sim", "torture"];
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = root();

@@ -7,6 +7,7 @@ mod ci;
 mod clients;
 mod docs;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod torture;
@@ -24,6 +25,9 @@ usage: cargo xtask COMMAND
   docs                  check that the documentation's links and commands are there
   bench [NAME...] [--smoke]
                         measure; without a name, list what can be measured
+  sim [--seeds N] [--seed S] [--steps N] [--lines N]
+                        the engine on fake time, a fake disk and a fake Braze; --seed alone repeats
+                        one seed, --lines says how much of its trace a failure shows
   torture [--rounds N] [--fault NAME]... [--seed S] [--json] [--dev] [--smoke]
                         faults and sudden ends under load, and what was lost or doubled; --dev takes
                         the development build, --smoke only sees that it runs";
@@ -55,6 +59,7 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<()> {
         "tidy" => none(&options).and_then(|()| tidy::run()),
         "docs" => none(&options).and_then(|()| docs::run()),
         "bench" => bench::run(&options),
+        "sim" => sim::run(&options),
         "torture" => torture::run(&options),
         "help" | "--help" | "-h" => {
             shell::say(USAGE);

@@ -63,6 +63,8 @@ pub(crate) struct Scenario {
     pub(crate) log: LogConfig,
     pub(crate) journal: LogConfig,
     pub(crate) keep: Keep,
+    /// The step at which the first life ends, where it is a short one.
+    pub(crate) first_end: Option<u64>,
     /// How long after its answer a request takes effect.
     pub(crate) apply_delay: Duration,
 }
@@ -115,6 +117,7 @@ impl Scenario {
             log,
             journal,
             keep: Keep { at_least, at_most: None },
+            first_end: (random.below(3) == 0).then(|| 1 + random.below(8)),
             apply_delay: Duration::from_millis(pick(&[0, 50, 5_000])),
         })
     }

@@ -205,6 +205,9 @@ impl World {
     /// One step.
     pub(crate) fn step(&mut self) -> Result<(), String> {
         self.tally.steps += 1;
+        if self.scenario.first_end == Some(self.tally.steps) {
+            self.restart(End::Kill)?;
+        }
         match self.below(100) {
             0..22 => self.upload()?,
             22..62 => self.run(1 + self.random.below(60))?,
