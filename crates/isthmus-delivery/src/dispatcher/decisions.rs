@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How it is known that an object was delivered whose outcome was not written down.
+const LETTER_GONE: &str = "taken, and the program ended before that was written down";
+
 /// What became of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decided {
@@ -48,7 +51,11 @@ impl Dispatcher {
                 continue;
             };
             let (place, part) = (letter.place, letter.part);
-            if stream.is_revived(place, part) || stream.removing.contains(&(place, part)) {
+            // What was tried and has not ended can have a letter, left by a run that ended before it
+            // wrote down the outcome.
+            let is_pending =
+                stream.is_revived(place, part) || stream.tried(place, part).is_some();
+            if is_pending || stream.removing.contains(&(place, part)) {
                 decided.passed_over += 1;
                 continue;
             }
@@ -174,6 +181,13 @@ impl Dispatcher {
             stream.finish_revived(place, part);
             stream.counts.accepted += 1;
             stream.counts.delivered += 1;
+            // The ledger knows of an attempt without an answer only.
+            self.steps.push(Step::Decided(journal::Decided {
+                was: Was::Elsewhere,
+                decision: Decision::Confirm,
+                reason: LETTER_GONE.to_owned(),
+                objects: Objects(vec![ObjectKey { stream: number.0, place, part }]),
+            }));
             return;
         };
         let parks = tried.is_some_and(|tried| tried.unknown)

@@ -367,7 +367,9 @@ impl Dispatcher {
                 self.meters.delivered(latency);
                 self.recorder.delivered(stream, now.wall, at_once, latency);
                 finish_object(stream, &delivery, &ticket);
-                if ticket.item.is_none() {
+                // A run that ended after it stored the letter of an attempt, and before it wrote down
+                // the outcome, left the letter of an object that was sent again.
+                if ticket.item.is_none() || ticket.unknown {
                     let name = delivery.stream.to_string();
                     let key = (name, delivery.place, delivery.part);
                     letters.push(LetterChange::Remove(key));

@@ -3,8 +3,10 @@ mod jobs;
 mod vendor;
 
 use super::*;
-use crate::dispatcher::Manner;
+use crate::dispatcher::{Decided, Manner};
+use crate::journal::Decision;
 use crate::journal::stored::{Keep, StoredJournal};
+use crate::ledger::Ledger;
 use crate::memory::{MemoryDeadLetters, MemoryJournal, MemorySource};
 use crate::source::SourceRecord;
 use crate::source::event_log::EventLog;
@@ -255,6 +257,74 @@ async fn poison_becomes_a_dead_letter_and_the_others_go_on() {
     let letters: Vec<_> = letters.iter().map(|letter| (&*letter.name, &*letter.reason)).collect();
     assert_eq!(letters, [("poison", "400 refused"), ("bad", "bad object")]);
     assert_eq!(bench.vendor.taken_of("bob"), ["d"]);
+}
+
+#[tokio::test]
+async fn an_object_sent_again_whose_letter_is_gone_was_delivered_and_the_ledger_says_so() {
+    let bench = Bench { journal: MemoryJournal::for_a_ledger(), ..Bench::new() };
+    bench.vendor.answer("bad", Answer::RefuseObject);
+    let place = bench
+        .run(async |handle| {
+            bench.append("eve:bad");
+            handle.wait_idle().await.unwrap();
+            bench.vendor.forget("bad");
+            let letters = bench.letters.all();
+            let place = letters[0].place;
+            handle.decide("product", letters, Decision::Resend, "ana".into()).await.unwrap();
+            handle.wait_idle().await.unwrap();
+            place
+        })
+        .await;
+    assert!(bench.letters.all().is_empty());
+    // Killed after the letter went and before the outcome was on disk; and once more after that.
+    let journal = bench.journal.cut_after(bench.journal.len() - 1);
+    let bench = Bench { journal, ..bench };
+    for _ in 0..2 {
+        bench
+            .run(async |handle| {
+                handle.wait_idle().await.unwrap();
+                let counts = handle.status().stream("product").unwrap().counts;
+                assert_eq!((counts.accepted, counts.delivered), (1, 1));
+            })
+            .await;
+        let ledger = Ledger::new(Arc::new(bench.journal.clone()));
+        let stories = ledger.stories(&[place].into()).unwrap();
+        assert_eq!(stories[0].state(), crate::ledger::State::Delivered);
+    }
+    assert_eq!(bench.vendor.taken(), 1);
+}
+
+#[tokio::test]
+async fn a_letter_whose_outcome_was_not_written_down_goes_when_its_object_is_delivered() {
+    let bench = Bench { journal: MemoryJournal::for_a_ledger(), ..Bench::new() };
+    bench.vendor.answer("bad", Answer::RefuseObject);
+    bench
+        .run(async |handle| {
+            bench.append("eve:bad");
+            handle.wait_idle().await.unwrap();
+        })
+        .await;
+    let journal = bench.journal.cut_after(bench.journal.len() - 1);
+    let bench = Bench { journal, ..bench };
+    bench.vendor.answer("bad", Answer::Nothing);
+    bench
+        .run(async |handle| {
+            bench.vendor.reached(2).await;
+            let letters = bench.letters.all();
+            let decided = handle.decide("product", letters, Decision::Resend, "ana".into()).await;
+            let passed_over = Decided { objects: 0, passed_over: 1 };
+            assert_eq!(decided.unwrap(), passed_over, "the object is under way");
+        })
+        .await;
+    bench.vendor.forget("bad");
+    bench
+        .run(async |handle| {
+            handle.wait_idle().await.unwrap();
+            let counts = handle.status().stream("product").unwrap().counts;
+            assert_eq!((counts.accepted, counts.delivered, counts.rejected), (1, 1, 0));
+        })
+        .await;
+    assert_eq!((bench.letters.all(), bench.vendor.taken()), (Vec::new(), 1));
 }
 
 #[tokio::test]

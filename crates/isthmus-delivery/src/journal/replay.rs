@@ -88,6 +88,7 @@ impl Replay {
             if decided.decision == Decision::Resend {
                 stream.revived.insert(object);
             } else {
+                stream.revived.remove(&object);
                 stream.removing.insert(object);
             }
             match decided.decision {
