@@ -288,6 +288,9 @@ impl<'a> Evidence<'a> {
         }
         for user in 0..self.world.scenario.users {
             let user = format!("user-{user}");
+            if plan.sends_all_on_change() && self.has_old_update_sent_again(plan, &user) {
+                continue;
+            }
             let found = self.world.sandbox.user(&user);
             for name in ATTRIBUTES {
                 let value = found.as_ref().and_then(|user| user.pointer("/custom_attributes"));
@@ -299,6 +302,14 @@ impl<'a> Evidence<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody had an update of the user sent again, which says what was true then.
+    fn has_old_update_sent_again(&self, plan: &StreamPlan, user: &str) -> bool {
+        let mut updates = self.world.model.items.iter().filter(|item| {
+            matches!(item.what, What::Change(_)) && item.user_id.as_deref() == Some(user)
+        });
+        updates.any(|item| self.was_resent(&(plan.name().to_owned(), item.place, 0)))
     }
 
     /// The values that an attribute may have.

@@ -48,6 +48,11 @@ impl StreamPlan {
     pub(crate) fn sends_users(&self) -> bool {
         self.resource.send_users.is_some()
     }
+
+    /// Whether an update of a user holds more than what changed.
+    pub(crate) fn sends_all_on_change(&self) -> bool {
+        self.resource.send_users.as_ref().is_some_and(|send| send.send_all_selected_on_change)
+    }
 }
 
 /// Everything that stays the same while a seed runs.

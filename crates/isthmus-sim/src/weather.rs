@@ -11,7 +11,13 @@ pub(crate) fn draw(random: &SeededRandom, users: u64) -> Vec<Fault> {
     match random.below(10) {
         0..4 => Vec::new(),
         4..9 => vec![fault(random, users)],
-        _ => vec![fault(random, users), fault(random, users), fault(random, users)],
+        _ => {
+            let mut faults: Vec<Fault> = (0..3).map(|_| fault(random, users)).collect();
+            // Of an answer that is lost nobody learns what it refused, and what is sent again then
+            // comes after what was taken with it: that is nobody's fault.
+            faults.retain(|fault| !matches!(fault.effect, FaultEffect::Partial { .. }));
+            faults
+        }
     }
 }
 

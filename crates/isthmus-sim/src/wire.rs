@@ -3,9 +3,11 @@
 use crate::trace::Trace;
 use isthmus_core::seam::{BoxFuture, Http, Reply, Request, SendError};
 use isthmus_sandbox::SandboxHttp;
+use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The sandbox, with somebody at the wire. Clones are the same wire.
 #[derive(Clone)]
@@ -50,9 +52,7 @@ impl Http for Wire {
         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let under_way = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let guard = UnderWay(Arc::clone(&self.in_flight));
-        let hash = xxhash_rust::xxh3::xxh3_64(&request.body);
-        let bytes = request.body.len();
-        self.trace.note(format_args!("request {number}: {bytes} bytes, {hash:016x}"));
+        self.trace.note(format_args!("request {number}: {}", contents(&request.body)));
         if under_way > self.in_flight_max {
             let most = self.in_flight_max;
             self.trace.break_off(format!("{under_way} requests are under way, {most} may be"));
@@ -68,4 +68,17 @@ impl Http for Wire {
             result
         })
     }
+}
+
+/// What a request holds: the uids of its events, and whose attributes.
+fn contents(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let listed = |list: &str, pointer: &str| {
+        let objects = body.get(list).and_then(Value::as_array).into_iter().flatten();
+        let names = objects.map(|object| object.pointer(pointer).and_then(Value::as_str));
+        names.map(|name| format!(" {}", name.unwrap_or("?"))).collect::<String>()
+    };
+    let (events, users) = (listed("events", "/properties/uid"), listed("attributes", "/external_id"));
+    let hash = xxh3_64(body.to_string().as_bytes());
+    format!("{hash:016x}{events};{users}")
 }

@@ -282,7 +282,7 @@ impl World {
             random: self.program_random.clone(),
         };
         let program = match Program::open(&ground) {
-            Err(error) if self.hurt => {
+            Err(error) if self.hurt || self.disk_is_full => {
                 self.trace.note(format_args!("cannot open: {error}"));
                 self.disk.clear_faults();
                 (self.hurt, self.disk_is_full) = (false, false);
