@@ -61,10 +61,7 @@ pub(crate) fn count(world: &World, program: &Program) -> Result<Counted, String>
     let evidence = Evidence::gather(world, program)?;
     let doubled = evidence.arrived.values().filter(|arrived| arrived.len() > 1).count();
     let possible = evidence.stories.values().filter(|story| story.is_possible_duplicate());
-    Ok(Counted {
-        possible_duplicates: possible.count() as u64,
-        duplicates: doubled as u64,
-    })
+    Ok(Counted { possible_duplicates: possible.count() as u64, duplicates: doubled as u64 })
 }
 
 /// What the ledger says of attempts at one object.
@@ -101,7 +98,8 @@ impl<'a> Evidence<'a> {
         let places: BTreeSet<Place> = world.model.items.iter().map(|item| item.place).collect();
         let stories = program.ledger.stories(&places).map_err(|error| told("ledger", &error))?;
         let letters = world.letters.all().into_iter();
-        let letters = letters.map(|letter| ((letter.stream.clone(), letter.place, letter.part), letter));
+        let letters =
+            letters.map(|letter| ((letter.stream.clone(), letter.place, letter.part), letter));
         let mut arrived: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
         for user in 0..world.scenario.users {
             for occurrence in world.sandbox.occurrences(&format!("user-{user}")) {

@@ -15,7 +15,7 @@
 //! promises. Dead letters are kept in memory across crashes, as of the moment when storing them
 //! returned.
 //!
-//! In reading order: [`Tally`] and `world` (what happens), `scenario` and `weather` (what is drawn),
+//! In reading order: [`Tally`] and `world` (what happens), `scenario`, `traffic` and `weather` (what is drawn),
 //! `program` (one life of what is tested), `executor`, `wire` and `trace` (what it runs on), `model`
 //! and `checks` (what must be true).
 
@@ -25,6 +25,7 @@ mod model;
 mod program;
 mod scenario;
 mod trace;
+mod traffic;
 mod weather;
 mod wire;
 mod world;
@@ -84,7 +85,8 @@ impl fmt::Display for Failed {
 /// Runs `seed` to its end.
 pub fn run(seed: u64, options: Options) -> Result<Passed, Box<Failed>> {
     let failed = |step, invariant, lines| Box::new(Failed { seed, step, invariant, lines });
-    let mut world = World::new(seed, options.lines).map_err(|error| failed(0, error, Vec::new()))?;
+    let mut world =
+        World::new(seed, options.lines).map_err(|error| failed(0, error, Vec::new()))?;
     let trace = world.trace.clone();
     let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world, options.steps)));
     let outcome = lived.unwrap_or_else(|panic| Err(format!("panic: {}", said(&*panic))));

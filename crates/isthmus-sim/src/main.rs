@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-
 const USAGE: &str = "usage: isthmus-sim [--seeds N] [--seed S] [--steps N] [--lines N]";
 /// Seeds between two lines that say how far it is.
 const PROGRESS_EVERY: u64 = 50;

@@ -24,7 +24,9 @@ pub(crate) enum Fate {
     /// Nothing was written: every attempt was refused.
     Refused,
     /// An attempt is under way.
-    Waiting { before: bool },
+    Waiting {
+        before: bool,
+    },
     /// An attempt ended without an answer, or with one that says that nobody knows.
     Unknown,
     Acknowledged,
@@ -40,7 +42,10 @@ pub(crate) struct Item {
 
 #[derive(Debug, Clone)]
 pub(crate) enum What {
-    Event { event_type: String, uid: String },
+    Event {
+        event_type: String,
+        uid: String,
+    },
     /// Of each property that changed: its value from now on, if it has one.
     Change(Vec<(String, Option<Value>)>),
 }
@@ -60,7 +65,11 @@ impl Model {
     /// Reads what the event log has grown by.
     pub(crate) fn read(&mut self, events: &Log) -> Result<(), String> {
         if events.end() < self.read_to {
-            return Err(format!("the event log ended at {}, now at {}", self.read_to, events.end()));
+            return Err(format!(
+                "the event log ended at {}, now at {}",
+                self.read_to,
+                events.end()
+            ));
         }
         if events.end() == self.read_to {
             return Ok(());

@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 /// Long beside everything that a seed lasts: a client that uploads again is always recognised.
 const DEDUP_WINDOW: Duration = Duration::from_hours(90 * 24);
 
+/// The intake log, the event log and the journal.
+pub(crate) const LOGS: usize = 3;
+
 /// What a task ended with.
 pub(crate) enum Done {
     Applier(Result<(), ApplierError>),
@@ -47,7 +50,7 @@ pub(crate) struct Ground<'a> {
 /// A running program. Dropping it ends it wherever it is.
 pub(crate) struct Program {
     tasks: Tasks<Done>,
-    writers: Vec<(&'static str, Writer)>,
+    writers: [Writer; LOGS],
     pub(crate) door: Arc<Door>,
     pub(crate) handle: Handle,
     pub(crate) ledger: Ledger,
@@ -57,6 +60,8 @@ pub(crate) struct Program {
     progress: Box<dyn Fn() -> Progress>,
     pub(crate) stop: CancellationToken,
     parts_ended: u32,
+    /// The log whose disk stands still, by its place among the writers.
+    pub(crate) stalled: Option<usize>,
 }
 
 /// What one turn of the program came to.
@@ -82,13 +87,11 @@ impl Program {
         let (events, events_writer, _) = open("events", scenario.log)?;
         let (journal, journal_writer, _) = open("journal", scenario.journal)?;
         let config = ApplierConfig { dedup_window: DEDUP_WINDOW };
-        let applier =
-            Applier::open(&state, intake.clone(), events.clone(), clock.clone(), config);
+        let applier = Applier::open(&state, intake.clone(), events.clone(), clock.clone(), config);
         let applier = applier.map_err(|error| told("applier", &error))?;
         let door = Door::new(intake.clone(), clock.clone(), DoorRules::default());
         door.set_projects(std::slice::from_ref(&scenario.project));
-        let stored =
-            Arc::new(StoredJournal::new(journal.clone(), scenario.keep, clock.clone()));
+        let stored = Arc::new(StoredJournal::new(journal.clone(), scenario.keep, clock.clone()));
         let parts = Parts {
             name: "braze".into(),
             destination: scenario.braze.clone(),
@@ -112,11 +115,7 @@ impl Program {
         tasks.add(async move { Done::Engine(engine.run(engine_stop).await) });
         Ok(Self {
             tasks,
-            writers: vec![
-                ("intake", intake_writer),
-                ("events", events_writer),
-                ("journal", journal_writer),
-            ],
+            writers: [intake_writer, events_writer, journal_writer],
             door: Arc::new(door),
             handle,
             ledger: Ledger::new(stored),
@@ -126,6 +125,7 @@ impl Program {
             progress: Box::new(move || *progress.borrow()),
             stop,
             parts_ended: 0,
+            stalled: None,
         })
     }
 
@@ -184,20 +184,22 @@ impl Program {
             self.parts_ended += u32::from(matches!(done, Done::Applier(_) | Done::Engine(_)));
             return Turn::Ended(done);
         }
-        let first = usize::try_from(random.below(self.writers.len() as u64)).unwrap_or(0);
-        let (before, from) = self.writers.split_at_mut(first);
-        let wrote = from.iter_mut().chain(before).any(|(_, writer)| writer.step() > 0);
+        let first = usize::try_from(random.below(LOGS as u64)).unwrap_or(0);
+        let wrote = (0..LOGS).map(|at| (first + at) % LOGS).any(|at| {
+            let writer = self.writers.get_mut(at).filter(|_| self.stalled != Some(at));
+            writer.is_some_and(|writer| writer.step() > 0)
+        });
         if wrote || !woken.is_empty() { Turn::Busy } else { Turn::Quiet }
     }
 }
 
 /// What went wrong with `part`, with every cause.
 pub(crate) fn told(part: &str, error: &dyn Error) -> String {
-    let mut text = format!("{part}: {error}");
+    let mut parts = vec![part.to_owned(), error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
+        parts.push(error.to_string());
         source = error.source();
     }
-    text
+    parts.join(": ")
 }

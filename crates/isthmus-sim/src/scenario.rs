@@ -2,9 +2,9 @@
 //! built as the server builds them.
 
 use isthmus_braze::{Braze, BrazeStream};
+use isthmus_config::Spec;
 use isthmus_config::parse_resources;
 use isthmus_config::resource::{BrazeDestination, DestinationSettings, Project, Stream};
-use isthmus_config::Spec;
 use isthmus_core::ByteSize;
 use isthmus_core::seam::{Random, SeededRandom};
 use isthmus_delivery::dispatcher::{Manner, Window};
@@ -97,7 +97,8 @@ impl Scenario {
             }
         }
         let settings = settings.ok_or("scenario has no destination")?;
-        let braze = Braze::build(&settings, "sandbox").map_err(|problems| format!("{problems:?}"))?;
+        let braze =
+            Braze::build(&settings, "sandbox").map_err(|problems| format!("{problems:?}"))?;
         let streams: Result<_, String> =
             streams.into_iter().map(|stream| plan(stream, &settings)).collect();
         let segment = |sizes: &[u64]| ByteSize::bytes(pick(sizes));
@@ -137,7 +138,8 @@ fn plan(resource: Stream, settings: &BrazeDestination) -> Result<StreamPlan, Str
     let mapping = BrazeStream::build(&resource, settings);
     let mapping = mapping.map_err(|problems| format!("{problems:?}"))?;
     let manner = Manner { retry: resource.retry_policy(), ..Manner::default() };
-    let spec = StreamSpec { name: resource.name.as_str().into(), mapping: Arc::new(mapping), manner };
+    let spec =
+        StreamSpec { name: resource.name.as_str().into(), mapping: Arc::new(mapping), manner };
     Ok(StreamPlan { spec, resource })
 }
 
@@ -148,7 +150,8 @@ fn resources(random: &SeededRandom, objects: u64, in_flight: u64, linger: u64) -
         2 => format!("{{ attempts: 20, for: \"{}m\" }}", 1 + random.below(60)),
         _ => "forever".to_owned(),
     };
-    let mut text = format!(
+    let on_change = random.below(3) == 0;
+    let head = format!(
         "kind: project
 name: shop
 api_key: {API_KEY}
@@ -159,44 +162,45 @@ type: braze
 endpoint: http://127.0.0.1:8500
 rest_key: sandbox
 limits: {{ objects_per_request: {objects}, requests_in_flight: {in_flight}, linger: {linger}ms }}
----
-{head}name: orders
-retry: {retry}
+"
+    );
+    let orders = format!(
+        "{HEAD}name: orders
+retry: {}
 send_events:
   events: [{{ name: {VIEWED} }}, {{ name: {ORDERED}, delivery: at_most_once }}]
   event_properties: [{UID}]
 ",
-        head = HEAD,
-        retry = retry(),
+        retry()
     );
-    if random.below(3) > 0 {
-        let on_change = random.below(3) == 0;
-        text.push_str(&format!(
-            "---
-{HEAD}name: profiles
-retry: {retry}
+    let profiles = format!(
+        "{HEAD}name: profiles
+retry: {}
 send_events:
   events: [{{ name: {ORDERED}, as: Bought, delivery: at_most_once }}]
   event_properties: [{UID}]
   user_properties: [plan]
 send_users: {{ user_properties: [plan, seats], send_all_selected_on_change: {on_change} }}
 ",
-            retry = retry(),
-        ));
-    }
-    if random.below(2) == 0 {
-        text.push_str(&format!(
-            "---
-{HEAD}name: copies
-retry: {retry}
+        retry()
+    );
+    let copies = format!(
+        "{HEAD}name: copies
+retry: {}
 send_events:
   events: [{{ name: {VIEWED}, as: Looked }}]
   event_properties: [{UID}]
 ",
-            retry = retry(),
-        ));
+        retry()
+    );
+    let mut parts = vec![head, orders];
+    if random.below(3) > 0 {
+        parts.push(profiles);
     }
-    text
+    if random.below(2) == 0 {
+        parts.push(copies);
+    }
+    parts.join("---\n")
 }
 
 /// What all streams have in common.

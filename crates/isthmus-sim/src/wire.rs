@@ -76,9 +76,10 @@ fn contents(body: &[u8]) -> String {
     let listed = |list: &str, pointer: &str| {
         let objects = body.get(list).and_then(Value::as_array).into_iter().flatten();
         let names = objects.map(|object| object.pointer(pointer).and_then(Value::as_str));
-        names.map(|name| format!(" {}", name.unwrap_or("?"))).collect::<String>()
+        names.map(|name| name.unwrap_or("?")).collect::<Vec<_>>().join(" ")
     };
-    let (events, users) = (listed("events", "/properties/uid"), listed("attributes", "/external_id"));
+    let (events, users) =
+        (listed("events", "/properties/uid"), listed("attributes", "/external_id"));
     let hash = xxh3_64(body.to_string().as_bytes());
-    format!("{hash:016x}{events};{users}")
+    format!("{hash:016x} {events}; {users}")
 }

@@ -2,11 +2,13 @@
 
 use crate::checks;
 use crate::model::{Fate, Model, Upload};
-use crate::program::{Done, Ground, Program, Turn, told};
-use crate::scenario::{API_KEY, IGNORED, ORDERED, Scenario, UID, VIEWED};
+use crate::program::{Done, Ground, LOGS, Program, Turn, told};
+use crate::scenario::{Scenario, UID};
 use crate::trace::Trace;
+use crate::traffic;
 use crate::weather;
 use crate::wire::Wire;
+use isthmus_core::Place;
 use isthmus_core::Timestamp;
 use isthmus_core::seam::{Clock, ManualClock, Random, SeededRandom};
 use isthmus_delivery::dispatcher::Decided;
@@ -14,8 +16,6 @@ use isthmus_delivery::journal::Decision;
 use isthmus_delivery::memory::MemoryDeadLetters;
 use isthmus_log::FakeDisk;
 use isthmus_sandbox::{Keep, SandboxConfig, SandboxHandle, SandboxHttp};
-use isthmus_core::Place;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const START: Timestamp = Timestamp::from_millis(1_770_000_000_000);
-/// The event type of an identification in an upload of events.
-const IDENTIFY: &str = "$identify";
 const DAY: Duration = Duration::from_hours(24);
 /// How far the wall clock may be from where it would be.
 const JUMP_MAX_MILLIS: i64 = 10 * 86_400_000;
@@ -208,6 +206,10 @@ impl World {
         if self.scenario.first_end == Some(self.tally.steps) {
             self.restart(End::Kill)?;
         }
+        if self.tally.steps == 1 && self.scenario.first_end.is_some() {
+            let log = usize::try_from(self.below(2 * LOGS as u64)).unwrap_or(0);
+            self.running_mut()?.stalled = Some(log);
+        }
         match self.below(100) {
             0..22 => self.upload()?,
             22..62 => self.run(1 + self.random.below(60))?,
@@ -235,6 +237,7 @@ impl World {
         self.trace.note("no faults from now on");
         self.sandbox.clear_faults();
         self.disk.clear_faults();
+        self.running_mut()?.stalled = None;
         self.drain()?;
         self.sandbox.settle();
         checks::at_the_end(self, self.running()?)?;
@@ -327,12 +330,15 @@ impl World {
             }
             End::Orderly => {
                 self.tally.orderly_stops += 1;
-                self.running()?.stop.cancel();
+                let program = self.running_mut()?;
+                program.stalled = None;
+                program.stop.cancel();
                 self.stop()?;
             }
         }
         self.deciding.clear();
-        let persisted = self.program.take().map_or(0, |program| program.progress().intake_persisted);
+        let persisted =
+            self.program.take().map_or(0, |program| program.progress().intake_persisted);
         for upload in &mut self.model.uploads {
             if let Fate::Waiting { .. } = upload.fate {
                 upload.fate = Fate::Unknown;
@@ -401,17 +407,18 @@ impl World {
                 }
             }
             Done::Applier(result) => {
-                return self.part_ended("applier", result.map_err(|error| told("", &error)));
+                return self
+                    .part_ended("applier", &result.map_err(|error| told("stopped", &error)));
             }
             Done::Engine(result) => {
-                return self.part_ended("engine", result.map_err(|error| told("", &error)));
+                return self.part_ended("engine", &result.map_err(|error| told("stopped", &error)));
             }
         }
         Ok(())
     }
 
     /// A part may stop when it is told to, or when the disk failed.
-    fn part_ended(&mut self, part: &str, result: Result<(), String>) -> Result<(), String> {
+    fn part_ended(&mut self, part: &str, result: &Result<(), String>) -> Result<(), String> {
         self.trace.note(format_args!("{part} ended: {result:?}"));
         let program = self.running()?;
         match result {
@@ -469,13 +476,12 @@ impl World {
             let status = program.handle.status();
             let applied = program.progress().intake == program.intake.end();
             let end = program.events.end();
-            let idle = status.streams.iter().all(|stream| {
-                stream.position >= end && stream.pending == stream.counts.parked
-            });
-            let halted = matches!(
-                status.condition,
-                isthmus_delivery::health::Condition::Halted { .. }
-            );
+            let idle = status
+                .streams
+                .iter()
+                .all(|stream| stream.position >= end && stream.pending == stream.counts.parked);
+            let halted =
+                matches!(status.condition, isthmus_delivery::health::Condition::Halted { .. });
             if halted {
                 asked = false;
                 continue;
@@ -511,7 +517,7 @@ impl World {
         let at = match open.get(chosen) {
             Some(at) if self.below(3) == 0 => *at,
             _ => {
-                let upload = self.new_upload();
+                let upload = traffic::upload(&self.random, self.scenario.users, &mut self.next_uid);
                 self.model.uploads.push(upload);
                 self.model.uploads.len() - 1
             }
@@ -523,54 +529,6 @@ impl World {
         self.tally.uploads += 1;
         self.running_mut()?.upload(at, body);
         Ok(())
-    }
-
-    fn new_upload(&mut self) -> Upload {
-        let count = 1 + self.below(8);
-        let (mut events, mut uids) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let (event, uid) = self.new_event();
-            // An identification becomes a change, which does not say what it came from.
-            if event.get("event_type").and_then(Value::as_str) != Some(IDENTIFY) {
-                uids.push(uid);
-            }
-            events.push(event);
-        }
-        let body = json!({ "api_key": API_KEY, "events": events }).to_string().into_bytes();
-        Upload { body, uids, fate: Fate::Refused }
-    }
-
-    fn new_event(&mut self) -> (Value, String) {
-        let uid = format!("e{}", self.next_uid);
-        self.next_uid += 1;
-        let mut event = json!({
-            "device_id": format!("device-of-nobody-{}", self.below(3)),
-            "insert_id": uid,
-            "event_properties": { UID: uid },
-        });
-        let event_type = match self.below(10) {
-            0..4 => VIEWED,
-            4..7 => ORDERED,
-            7 => IGNORED,
-            _ => IDENTIFY,
-        };
-        event["event_type"] = event_type.into();
-        if event_type == IDENTIFY || self.below(20) > 0 {
-            let user = self.below(self.scenario.users);
-            event["user_id"] = format!("user-{user}").into();
-            event["device_id"] = format!("device-{user}").into();
-        }
-        if event_type == IDENTIFY || event_type == IGNORED && event.get("user_id").is_some() {
-            event["user_properties"] = match self.below(6) {
-                0 => json!({ "$unset": { "plan": "-" } }),
-                1 => json!({ "$set": { "seats": self.next_uid } }),
-                2 => json!({ "$add": { "seats": 1 } }),
-                3 => json!({ "$set": { "other": uid } }),
-                4 => json!({ "$set": { "plan": uid, "seats": self.next_uid } }),
-                _ => json!({ "$set": { "plan": uid } }),
-            };
-        }
-        (event, uid)
     }
 
     fn answered(&mut self, at: usize, status: u16) {
@@ -628,7 +586,7 @@ impl World {
     }
 
     fn hurt_disk(&mut self) {
-        let kind = self.below(6);
+        let kind = self.below(8);
         self.trace.note(format_args!("disk fault {kind}"));
         self.tally.disk_faults += 1;
         match kind {
@@ -640,10 +598,15 @@ impl World {
             2 => self.disk.fail_writes(1),
             3 => self.disk.fail_syncs(1),
             4 => self.disk.fail_creates(1),
-            _ => self.disk.clear_faults(),
+            5 => self.disk.clear_faults(),
+            _ => {}
+        }
+        let log = usize::try_from(self.below(LOGS as u64)).unwrap_or(0);
+        if let Some(program) = &mut self.program {
+            program.stalled = (kind > 5).then_some(log);
         }
         self.hurt |= (2..5).contains(&kind);
-        self.disk_is_full = kind < 2 || self.disk_is_full && kind < 5;
+        self.disk_is_full = kind < 2 || self.disk_is_full && kind != 5;
     }
 
     /// Somebody decides about a dead letter.

@@ -53,8 +53,7 @@ impl Dispatcher {
             let (place, part) = (letter.place, letter.part);
             // What was tried and has not ended can have a letter, left by a run that ended before it
             // wrote down the outcome.
-            let is_pending =
-                stream.is_revived(place, part) || stream.tried(place, part).is_some();
+            let is_pending = stream.is_revived(place, part) || stream.tried(place, part).is_some();
             if is_pending || stream.removing.contains(&(place, part)) {
                 decided.passed_over += 1;
                 continue;
