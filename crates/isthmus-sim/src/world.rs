@@ -151,6 +151,8 @@ pub(crate) struct World {
     delivered: BTreeMap<u32, u64>,
     delivered_on_disk: BTreeMap<u32, u64>,
     next_uid: u64,
+    /// Whether the first checkpoint is on disk.
+    streams_began: bool,
     pub(crate) tally: Tally,
 }
 
@@ -194,6 +196,7 @@ impl World {
             delivered: BTreeMap::new(),
             delivered_on_disk: BTreeMap::new(),
             next_uid: 0,
+            streams_began: false,
             tally: Tally::default(),
         };
         world.open()?;
@@ -507,6 +510,11 @@ impl World {
 
     /// A client uploads something new, or something again.
     fn upload(&mut self) -> Result<(), String> {
+        // Where a new stream begins is known once it is on disk; until then a crash moves it.
+        self.streams_began |= self.running()?.handle.status().on_disk;
+        if !self.streams_began {
+            return Ok(());
+        }
         let again = |upload: &Upload| matches!(upload.fate, Fate::Unknown | Fate::Refused);
         let open: Vec<usize> = (0..)
             .zip(&self.model.uploads)
