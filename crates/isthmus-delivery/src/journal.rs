@@ -19,8 +19,8 @@ pub mod stored;
 mod v1;
 
 use crate::counts::{Counts, Totals};
-use isthmus_core::Place;
 use isthmus_core::seam::BoxFuture;
+use isthmus_core::{Place, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -382,6 +382,14 @@ impl Entry {
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_extend(self, vec![VERSION])
             .expect("a Vec grows as needed and these types have known lengths")
+    }
+
+    /// When it was written.
+    pub fn at(&self) -> Timestamp {
+        Timestamp::from_millis(match self {
+            Self::Checkpoint(checkpoint) => checkpoint.at,
+            Self::Progress(progress) => progress.at,
+        })
     }
 
     /// Whether `bytes` are those of a checkpoint, without reading all of it: the second byte says

@@ -7,18 +7,22 @@
 //!
 //! It refuses to know what the objects held: that is in the event log, and among the dead letters.
 
+mod chunks;
 mod delivered;
+mod listing;
 mod story;
 
 pub use delivered::Delivered;
 pub use story::{Happening, State, Story, What};
 
-use crate::journal::{Checkpoint, Decision, Entry, Fate, JournalError, Mark, ObjectKey, Step};
-use isthmus_core::Place;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use crate::journal::{Decision, Entry, Fate, JournalError, Mark, ObjectKey, Step};
+use chunks::About;
+use isthmus_core::{Place, Timestamp};
+use listing::Listing;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use story::Telling;
 
 /// Reads the journal's entries in order. The server passes the journal's log.
@@ -32,14 +36,17 @@ pub trait EntryReader: Send + Sync + fmt::Debug {
         chunk: u64,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
     ) -> Result<(), JournalError>;
+
+    /// When the first entry of `chunk` was written.
+    fn begun_at(&self, chunk: u64) -> Option<Timestamp>;
 }
 
 /// The ledger of one destination. Cheap to clone. Reading blocks the thread.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     entries: Arc<dyn EntryReader>,
-    /// Of complete chunks: the offsets of the event log that they are about.
-    about: Arc<Mutex<HashMap<u64, Option<RangeInclusive<u64>>>>>,
+    /// Of complete chunks.
+    about: Arc<Mutex<HashMap<u64, About>>>,
 }
 
 /// Which objects to list.
@@ -51,6 +58,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only objects that were sent again after an outcome that nobody knew.
     pub possible_duplicates: bool,
+    /// Only objects from records of the event log at these offsets.
+    pub offsets: Option<RangeInclusive<u64>>,
 }
 
 impl Ledger {
@@ -88,23 +97,31 @@ impl Ledger {
         Ok(telling.finish())
     }
 
-    /// The last `limit` objects that `filter` lets through, with their stories, oldest first.
+    /// The last `limit` objects that `filter` lets through, with their stories; the one of which
+    /// there is news comes last.
     pub fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<Story>, JournalError> {
         let mut listing = Listing::of(filter, limit);
-        self.walk(None, |entry| {
+        self.walk(filter.offsets.as_ref(), |entry| {
             listing.hear(&entry);
             Ok(())
         })?;
-        let keys: BTreeSet<ObjectKey> = listing.last.iter().copied().collect();
+        let last = listing.finish();
+        let keys: BTreeSet<ObjectKey> = last.iter().copied().collect();
         let mut stories: BTreeMap<ObjectKey, Story> =
             self.stories_of(&keys)?.into_iter().map(|story| (story.key, story)).collect();
-        let stories = listing.last.iter().filter_map(|key| stories.remove(key));
+        let stories = last.iter().filter_map(|key| stories.remove(key));
+        // What happened between the two readings may have changed the answer.
         Ok(stories
             .filter(|story| {
                 filter.state.is_none_or(|state| story.state() == state)
                     && (!filter.possible_duplicates || story.is_possible_duplicate())
             })
             .collect())
+    }
+
+    /// When the first entry that is kept was written: of what ended before, nothing is known.
+    pub fn kept_since(&self) -> Option<Timestamp> {
+        self.entries.begun_at(*self.entries.chunks().first()?)
     }
 
     /// Which objects of `streams` (numbers of a stream and its jobs) from the records in `offsets`
@@ -159,45 +176,34 @@ impl Ledger {
     ) -> Result<(), JournalError> {
         let chunks = self.entries.chunks();
         let last = chunks.last().copied();
-        {
-            // Chunks that were trimmed.
-            let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = chunks.first().copied().unwrap_or(0);
-            about.retain(|chunk, _| *chunk >= first);
-        }
+        // Chunks that were trimmed.
+        let first = chunks.first().copied().unwrap_or(0);
+        self.about().retain(|chunk, _| *chunk >= first);
+        let mut before = About::default();
         for chunk in chunks {
-            let known = {
-                let about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-                about.get(&chunk).cloned()
-            };
-            let passes = |about: &Option<RangeInclusive<u64>>| match (about, offsets) {
-                (_, None) => true,
-                (None, Some(_)) => false,
-                (Some(about), Some(wanted)) => {
-                    about.start() <= wanted.end() && wanted.start() <= about.end()
-                }
-            };
-            if known.as_ref().is_some_and(|about| !passes(about)) {
+            let known = self.about().get(&chunk).cloned();
+            if let Some(known) = &known
+                && offsets.is_some_and(|offsets| !known.is_about(offsets))
+            {
+                before.clone_from(known);
                 continue;
             }
-            let mut about: Option<RangeInclusive<u64>> = None;
+            let mut about = before.next();
             self.entries.read(chunk, &mut |bytes| {
                 let entry = Entry::decode(bytes)?;
-                for key in steps(&entry).flat_map(|(_, step)| objects(step)) {
-                    let offset = key.place.offset;
-                    about = Some(match about.take() {
-                        None => offset..=offset,
-                        Some(known) => *known.start().min(&offset)..=*known.end().max(&offset),
-                    });
-                }
+                about.hear(&entry);
                 visit(entry)
             })?;
             if known.is_none() && Some(chunk) != last {
-                let mut known = self.about.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(chunk, about);
+                self.about().insert(chunk, about.clone());
             }
+            before = about;
         }
         Ok(())
+    }
+
+    fn about(&self) -> MutexGuard<'_, HashMap<u64, About>> {
+        self.about.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,102 +223,6 @@ fn objects(step: &Step) -> &[ObjectKey] {
         Step::Aside(aside) => &aside.objects.0,
         Step::Decided(decided) => &decided.objects.0,
         Step::Outcome(_) => &[],
-    }
-}
-
-/// Of the requests `in_flight` before `checkpoint`, those that a run before it left without an
-/// answer: it neither has them under way nor brings their outcome.
-fn left_open<'a>(
-    checkpoint: &Checkpoint,
-    in_flight: impl Iterator<Item = &'a u64>,
-) -> BTreeSet<u64> {
-    let mut left: BTreeSet<u64> = in_flight.copied().collect();
-    for intent in &checkpoint.in_flight {
-        left.remove(&intent.request);
-    }
-    for step in &checkpoint.since {
-        if let Step::Outcome(outcome) = step {
-            left.remove(&outcome.request);
-        }
-    }
-    left
-}
-
-/// Finds the last objects that a filter may let through: what they came to is looked at again.
-#[derive(Debug)]
-struct Listing<'a> {
-    filter: &'a Filter,
-    limit: usize,
-    last: VecDeque<ObjectKey>,
-    in_flight: HashMap<u64, Vec<ObjectKey>>,
-    /// Objects of which an outcome is unknown, while possible duplicates are asked for.
-    unknown: HashSet<ObjectKey>,
-}
-
-impl<'a> Listing<'a> {
-    fn of(filter: &'a Filter, limit: usize) -> Self {
-        let (last, in_flight, unknown) = (VecDeque::new(), HashMap::new(), HashSet::new());
-        Self { filter, limit, last, in_flight, unknown }
-    }
-
-    fn hear(&mut self, entry: &Entry) {
-        if let Entry::Checkpoint(checkpoint) = entry {
-            for request in left_open(checkpoint, self.in_flight.keys()) {
-                self.unknown.extend(self.in_flight.remove(&request).unwrap_or_default());
-            }
-        }
-        for (_, step) in steps(entry) {
-            match step {
-                Step::Intent(intent) => self.intent(intent.request, &intent.objects.0),
-                Step::Outcome(outcome) => {
-                    let keys = self.in_flight.remove(&outcome.request).unwrap_or_default();
-                    for (index, key) in keys.into_iter().enumerate() {
-                        let Some(mark) = outcome.marks.at(index) else { continue };
-                        if mark == Mark::Unknown {
-                            self.unknown.insert(key);
-                        }
-                        if self.asks_for(State::of_mark(mark)) {
-                            self.take(key);
-                        }
-                    }
-                }
-                Step::Aside(aside) if self.asks_for(State::of_fate(aside.fate)) => {
-                    aside.objects.0.iter().for_each(|key| self.take(*key));
-                }
-                Step::Decided(decided) if self.asks_for(State::of_decision(decided.decision)) => {
-                    decided.objects.0.iter().for_each(|key| self.take(*key));
-                }
-                Step::Aside(_) | Step::Decided(_) => {}
-            }
-        }
-    }
-
-    fn intent(&mut self, request: u64, keys: &[ObjectKey]) {
-        for key in keys {
-            let doubles = self.filter.possible_duplicates && self.unknown.contains(key);
-            if doubles || self.asks_for(State::InFlight) {
-                self.take(*key);
-            }
-        }
-        self.in_flight.insert(request, keys.to_vec());
-    }
-
-    /// Whether an object that comes to `state` may be let through.
-    fn asks_for(&self, state: State) -> bool {
-        !self.filter.possible_duplicates && self.filter.state.is_none_or(|asked| asked == state)
-    }
-
-    fn take(&mut self, key: ObjectKey) {
-        if !self.filter.streams.contains(&key.stream) {
-            return;
-        }
-        if self.last.back() == Some(&key) {
-            return;
-        }
-        self.last.push_back(key);
-        if self.last.len() > self.limit {
-            self.last.pop_front();
-        }
     }
 }
 

