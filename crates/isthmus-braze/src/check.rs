@@ -17,7 +17,7 @@ use isthmus_core::destination::Message;
 use serde_json::{Map, Value};
 
 /// Identifiers of which an object has at most one.
-const PRIMARY: [&str; 3] = ["external_id", "user_alias", "braze_id"];
+pub(crate) const PRIMARY: [&str; 3] = ["external_id", "user_alias", "braze_id"];
 /// Longest `external_id` ("User attributes object", read 2026-09).
 const EXTERNAL_ID_BYTES_MAX: usize = 987;
 /// Names that no property of an event may have ("Custom event properties object", read 2026-09).
@@ -30,7 +30,7 @@ const QUANTITY_MAX: u64 = 100;
 /// Characters of an over-long name that are shown.
 const NAME_CHARACTERS_SHOWN: usize = 20;
 
-type Object = Map<String, Value>;
+pub(crate) type Object = Map<String, Value>;
 
 /// Why Braze would refuse the object of `message`, naming the field.
 pub(crate) fn object(message: &Message) -> Result<(), String> {
@@ -68,7 +68,7 @@ pub(crate) fn object(message: &Message) -> Result<(), String> {
 }
 
 /// The value of `field`; a null is none.
-fn given<'o>(object: &'o Object, field: &str) -> Option<&'o Value> {
+pub(crate) fn given<'o>(object: &'o Object, field: &str) -> Option<&'o Value> {
     object.get(field).filter(|value| !value.is_null())
 }
 

@@ -1,7 +1,7 @@
 //! Braze as a destination: deliveries to `POST /users/track`, and its replies to verdicts.
 
 use crate::body::Layout;
-use crate::{check, cluster, limits, reply};
+use crate::{check, cluster, edit, limits, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -69,6 +69,12 @@ impl Braze {
     /// the key, else what is wrong.
     pub fn judge_probe(&self, reply: &Reply) -> Result<(), String> {
         reply::judge_probe(reply)
+    }
+
+    /// The object that takes the place of `before` where somebody edited it to `after`, both as
+    /// JSON; or why it cannot. What is wrong with the object itself [`Destination::check`] says.
+    pub fn edited(&self, before: &str, after: &str) -> Result<String, String> {
+        edit::edited(before, after)
     }
 
     fn request(&self, body: Bytes) -> Request {

@@ -6,7 +6,8 @@
 //!   user changes to objects of `POST /users/track` (`track`), with the identifier that Braze
 //!   knows the user by ([`identifier`]) and values as Braze takes them (`value`).
 //! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`), reads the
-//!   answer (`reply`), and tells what of an edited object Braze is certain to refuse (`check`).
+//!   answer (`reply`), and tells what may become of an object that people edit (`edit`) and what of
+//!   it Braze is certain to refuse (`check`).
 //!
 //! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
 //! unchanged attributes, ignores over-long strings without an error, and says success when it has
@@ -19,6 +20,7 @@ mod body;
 mod check;
 pub mod cluster;
 mod destination;
+mod edit;
 pub mod identifier;
 mod limits;
 mod names;
