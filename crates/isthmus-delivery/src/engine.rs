@@ -254,7 +254,7 @@ impl Engine {
             Some(replied) = self.sending.next(), if !self.sending.is_empty() => {
                 self.replied(replied);
             }
-            Some(command) = self.commands.recv() => self.obey(command),
+            Some(command) = self.commands.recv() => self.obey(command)?,
             // Reading goes on, after everybody else on this thread had a turn.
             () = tokio::task::yield_now(), if more => {}
             () = wake => {}

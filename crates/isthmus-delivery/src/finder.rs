@@ -35,6 +35,7 @@ use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_log::{Disk, Log, LogError};
 use isthmus_state::StateError;
 use isthmus_state::people::{IdKind, People};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -196,19 +197,32 @@ impl Finder {
 
     /// The item at `place`; `None` where there is none, or none any more.
     pub fn at(&self, place: Place) -> Result<Option<Found>, FinderError> {
-        let Place { offset, index } = place;
-        let payload = match self.shared.events.read_at(offset) {
-            Ok(payload) => payload,
-            // No record begins there: people mistype places.
-            Err(LogError::Trimmed { .. } | LogError::Beyond { .. } | LogError::Corrupt { .. }) => {
-                return Ok(None);
+        Ok(self.at_each(&BTreeSet::from([place]))?.pop())
+    }
+
+    /// The items at `places` that are still there, in order; each record is read once.
+    pub fn at_each(&self, places: &BTreeSet<Place>) -> Result<Vec<Found>, FinderError> {
+        let mut found = Vec::with_capacity(places.len());
+        let mut left = places.iter().copied().peekable();
+        while let Some(Place { offset, .. }) = left.peek().copied() {
+            let of_record = std::iter::from_fn(|| left.next_if(|place| place.offset == offset));
+            let of_record: Vec<Place> = of_record.collect();
+            let payload = match self.shared.events.read_at(offset) {
+                Ok(payload) => payload,
+                // No record begins there: people mistype places.
+                Err(
+                    LogError::Trimmed { .. } | LogError::Beyond { .. } | LogError::Corrupt { .. },
+                ) => continue,
+                Err(source) => return Err(FinderError::Events { offset, source }),
+            };
+            let batch = AppliedBatch::decode(&payload)
+                .map_err(|source| FinderError::Record { offset, source })?;
+            for place in of_record {
+                let index = usize::try_from(place.index).unwrap_or(usize::MAX);
+                found.extend(batch.items.get(index).map(|item| Found::new(place, item)));
             }
-            Err(source) => return Err(FinderError::Events { offset, source }),
-        };
-        let batch = AppliedBatch::decode(&payload)
-            .map_err(|source| FinderError::Record { offset, source })?;
-        let item = usize::try_from(index).ok().and_then(|index| batch.items.get(index));
-        Ok(item.map(|item| Found::new(place, item)))
+        }
+        Ok(found)
     }
 
     /// The persons that `id` leads to in `projects`, as a user id and as a device id, and the

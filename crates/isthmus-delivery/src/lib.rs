@@ -16,8 +16,9 @@
 //! In reading order: where objects come from ([`source`], `snapshots`), what is known of each
 //! stream ([`counts`], [`latency`], `stream`, over time [`history`] and `samples`), what may be sent when (`lanes`, [`governor`],
 //! [`health`]), the rules together ([`dispatcher`]), what survives a crash ([`journal`],
-//! [`dead_letters`]), and the part that runs ([`engine`], [`status`]). Beside them: where in the
-//! event log something is ([`finder`]).
+//! [`dead_letters`]), and the part that runs ([`engine`], [`status`]). Beside them: what happened to an
+//! object ([`ledger`]), where in the event log something is ([`finder`]), and what a stream makes of
+//! it ([`remapping`]).
 
 pub mod counts;
 pub mod dead_letters;
@@ -36,6 +37,7 @@ pub mod memory;
 pub mod metrics;
 pub mod plan;
 mod samples;
+pub mod remapping;
 mod snapshots;
 pub mod source;
 pub mod status;

@@ -19,7 +19,8 @@ const LETTER_GONE: &str = "taken, and the program ended before that was written 
 pub struct Decided {
     /// Objects it was carried out for.
     pub objects: usize,
-    /// Objects that are to be sent again already, or are known to be delivered.
+    /// Objects that are to be sent again already, or are delivered or let go; and where they were to
+    /// be confirmed, those that are known not to be delivered.
     pub passed_over: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Watching and steering a running engine from outside.
 
-use super::{Engine, StreamSpec, extent};
+use super::{Engine, EngineError, StreamSpec, extent};
 use crate::dispatcher::{Decided, Moment, StreamError};
 use crate::jobs::{JobSpec, Skips, View};
 use crate::journal::Decision;
@@ -113,8 +113,9 @@ impl Handle {
         self.ask(action).await.map(drop)
     }
 
-    /// Decides about objects that had ended: `letters` are dead letters of `stream`, on disk as
-    /// they are to be sent. `reason` says who decided, for the ledger.
+    /// Decides about objects that had ended: `letters` are dead letters of `stream`. What is sent is
+    /// what is on disk by then, and an object that has none any more is passed over. `reason` says
+    /// who decided, for the ledger.
     pub async fn decide(
         &self,
         stream: &str,
@@ -193,7 +194,7 @@ impl Engine {
     }
 
     /// Carries out `command`; it is answered once the next checkpoint is on disk.
-    pub(super) fn obey(&mut self, command: Command) {
+    pub(super) fn obey(&mut self, command: Command) -> Result<(), EngineError> {
         let Command { action, refused, done } = command;
         let now = Moment::of(&*self.parts.clock);
         let extent = extent(&*self.parts.source);
@@ -218,10 +219,17 @@ impl Engine {
             Action::SetEnabled { stream, enabled } => {
                 self.dispatcher.set_enabled(&stream, enabled, extent.end)
             }
-            Action::Decide { stream, letters, decision, reason } => self
-                .dispatcher
-                .decide(&stream, letters, decision, &reason, now)
-                .map(|decided| answer.decided = decided),
+            Action::Decide { stream, letters, decision, reason } => {
+                let asked = letters.len();
+                let letters = self.still_there(letters)?;
+                let gone = asked - letters.len();
+                self.dispatcher.decide(&stream, letters, decision, &reason, now).map(
+                    |Decided { objects, passed_over }| {
+                        let passed_over = passed_over + gone;
+                        answer.decided = Decided { objects, passed_over };
+                    },
+                )
+            }
             Action::AddJob(mut spec) => {
                 let told = self.dispatcher.told(&spec.record.stream);
                 let caught_up = self.caught_up(&mut spec.view, told);
@@ -249,5 +257,17 @@ impl Engine {
             // Whoever asked may be gone.
             Err(error) => drop(refused.send(error)),
         }
+        Ok(())
+    }
+
+    /// `letters` as they are on disk: since they were looked up, an object may have been delivered,
+    /// and sending it again would double it.
+    fn still_there(&mut self, letters: Vec<DeadLetter>) -> Result<Vec<DeadLetter>, EngineError> {
+        self.store_letters()?;
+        let store = &self.parts.dead_letters;
+        let found = letters
+            .into_iter()
+            .filter_map(|letter| store.get(&letter.stream, letter.place, letter.part).transpose());
+        Ok(found.collect::<Result<_, _>>()?)
     }
 }
