@@ -69,3 +69,83 @@ impl Remapping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemorySource;
+    use isthmus_core::AmplitudeId;
+    use isthmus_core::destination::{Guarantee, Lane, Message, Section, Wants};
+    use isthmus_core::record::{Applied, IntakeRange, UserChange, UserProperties};
+
+    /// One object that holds the user properties.
+    #[derive(Debug)]
+    struct Properties;
+
+    impl Mapping for Properties {
+        fn wants(&self, item: &Applied<'_>) -> Wants {
+            match item.project() {
+                "shop" => Wants::ItemAndUserProperties,
+                _ => Wants::Nothing,
+            }
+        }
+
+        fn map(&self, _: &Applied<'_>, user_properties: Option<&str>, out: &mut Vec<Mapped>) {
+            out.push(Mapped::Deliver(Message {
+                lane: Lane(1),
+                section: Section(0),
+                name: String::new(),
+                payload: user_properties.unwrap_or_default().to_owned(),
+                guarantee: Guarantee::AtLeastOnce,
+            }));
+        }
+    }
+
+    fn change<'a>(project: &'a str, user_properties: UserProperties<'a>) -> Applied<'a> {
+        Applied::UserChange(UserChange {
+            project,
+            user: AmplitudeId(1),
+            user_id: Some("ana"),
+            device_id: "d",
+            device_id_derived: false,
+            event_time: 0,
+            received_at: 0,
+            insert_id: None,
+            first_seen: false,
+            first_seen_on_device: false,
+            changes: Vec::new(),
+            user_properties,
+        })
+    }
+
+    #[test]
+    fn an_item_is_mapped_with_the_properties_it_had_as_long_as_they_are_kept() {
+        let source = MemorySource::default();
+        let append = |items| {
+            let intake = IntakeRange { from: Place::default(), to: Place::default() };
+            source.append(AppliedBatch { intake, received_at: 0, items }.encode())
+        };
+        let inline = UserProperties::Inline(r#"{"plan":"pro"}"#);
+        let first = append(vec![change("shop", inline)]);
+        let there = UserProperties::At(Place { offset: first, index: 0 });
+        let second = append(vec![change("other", inline), change("shop", there)]);
+        let at = |offset, index| {
+            let mapped = Remapping::new(Arc::new(source.clone()))
+                .map(&Properties, Place { offset, index })
+                .unwrap();
+            mapped.map(|mapped| {
+                let payload = |mapped: &Mapped| match mapped {
+                    Mapped::Deliver(message) => message.payload.clone(),
+                    other => panic!("{other:?}"),
+                };
+                mapped.iter().map(payload).collect::<Vec<_>>()
+            })
+        };
+        let properties = || Some(vec![r#"{"plan":"pro"}"#.to_owned()]);
+        assert_eq!((at(first, 0), at(second, 1)), (properties(), properties()));
+        assert_eq!(at(second, 0), Some(Vec::new()), "it does not concern the stream");
+        assert_eq!(at(second, 2), None);
+        source.trim(second);
+        assert_eq!((at(first, 0), at(second, 1)), (None, None), "not kept any more");
+    }
+}

@@ -105,17 +105,24 @@ impl Story {
     /// Whether it was sent again after an outcome that nobody knew, so that the vendor may have it
     /// twice.
     pub fn is_possible_duplicate(&self) -> bool {
-        let mut unknown = false;
-        self.happenings.iter().any(|happening| match &happening.what {
-            What::Sent { .. } => unknown,
-            What::NoAnswer { .. }
-            | What::Ended { mark: Mark::Unknown | Mark::Parked, .. }
-            | What::Aside { fate: Fate::Parked, .. } => {
-                unknown = true;
-                false
-            }
-            _ => false,
-        })
+        let mut after = self.happenings.iter().skip_while(|happening| !happening.what.is_unknown());
+        after.any(|happening| matches!(happening.what, What::Sent { .. }))
+    }
+
+    /// Whether an attempt was made of which nobody knows the outcome: the vendor may have it.
+    pub fn has_unknown_outcome(&self) -> bool {
+        self.happenings.iter().any(|happening| happening.what.is_unknown())
+    }
+}
+
+impl What {
+    fn is_unknown(&self) -> bool {
+        matches!(
+            self,
+            Self::NoAnswer { .. }
+                | Self::Ended { mark: Mark::Unknown | Mark::Parked, .. }
+                | Self::Aside { fate: Fate::Parked, .. }
+        )
     }
 }
 
