@@ -216,6 +216,21 @@ fn steps(entry: &Entry) -> impl Iterator<Item = (i64, &Step)> {
     steps.iter().map(move |step| (at, step))
 }
 
+/// Takes from the requests that are `open` before `entry` those that a crash left without an answer:
+/// a run begins with a checkpoint, and knows of none of them.
+fn lost<T>(open: &mut HashMap<u64, T>, entry: &Entry) -> Vec<(u64, T)> {
+    let Entry::Checkpoint(checkpoint) = entry else { return Vec::new() };
+    let under_way = checkpoint.in_flight.iter().map(|intent| intent.request);
+    let ended = checkpoint.since.iter().filter_map(|step| match step {
+        Step::Outcome(outcome) => Some(outcome.request),
+        Step::Intent(_) | Step::Aside(_) | Step::Decided(_) => None,
+    });
+    let known: BTreeSet<u64> = under_way.chain(ended).collect();
+    let mut lost: Vec<(u64, T)> = open.extract_if(|request, _| !known.contains(request)).collect();
+    lost.sort_by_key(|(request, _)| *request);
+    lost
+}
+
 /// The objects that a step names. An outcome names none: its intent does.
 fn objects(step: &Step) -> &[ObjectKey] {
     match step {

@@ -31,6 +31,9 @@ impl About {
 
     /// Takes note of the next entry of the chunk.
     pub(super) fn hear(&mut self, entry: &Entry) {
+        for (_, offsets) in super::lost(&mut self.open, entry) {
+            self.add(Some(offsets));
+        }
         for (_, step) in super::steps(entry) {
             if let Step::Outcome(outcome) = step {
                 let ended = self.open.remove(&outcome.request);
@@ -44,11 +47,6 @@ impl About {
             }
             self.add(own);
         }
-        let Entry::Checkpoint(checkpoint) = entry else { return };
-        // What a crash left without an outcome ends here.
-        let is_open = |request: u64| checkpoint.in_flight.iter().any(|one| one.request == request);
-        let ended: Vec<_> = self.open.extract_if(|request, _| !is_open(*request)).collect();
-        ended.into_iter().for_each(|(_, offsets)| self.add(Some(offsets)));
     }
 
     fn add(&mut self, offsets: Option<RangeInclusive<u64>>) {

@@ -40,15 +40,14 @@ impl<'a> Listing<'a> {
     }
 
     pub(super) fn hear(&mut self, entry: &Entry) {
-        for (_, step) in super::steps(entry) {
-            self.step(step);
-        }
-        let Entry::Checkpoint(checkpoint) = entry else { return };
-        let is_open = |request: u64| checkpoint.in_flight.iter().any(|one| one.request == request);
-        let ended: Vec<_> = self.in_flight.extract_if(|request, _| !is_open(*request)).collect();
-        for (_, key) in ended.into_iter().flat_map(|(_, keys)| keys) {
+        for (_, key) in
+            super::lost(&mut self.in_flight, entry).into_iter().flat_map(|(_, keys)| keys)
+        {
             self.not_known(key);
             self.news(key, State::Pending);
+        }
+        for (_, step) in super::steps(entry) {
+            self.step(step);
         }
     }
 

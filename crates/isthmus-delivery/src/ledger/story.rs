@@ -2,7 +2,7 @@
 
 use crate::journal::{Decision, Entry, Fate, Mark, ObjectKey, Step};
 use isthmus_core::Timestamp;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// What became of an object so far.
@@ -140,18 +140,13 @@ impl<W: Fn(&ObjectKey) -> bool> Telling<W> {
     }
 
     pub(super) fn hear(&mut self, entry: &Entry) {
+        for (request, keys) in super::lost(&mut self.in_flight, entry) {
+            for (_, key) in keys {
+                self.tell(key, entry.at(), What::NoAnswer { request });
+            }
+        }
         for (at, step) in super::steps(entry) {
             self.step(Timestamp::from_millis(at), step);
-        }
-        let Entry::Checkpoint(checkpoint) = entry else { return };
-        let still: HashSet<u64> = checkpoint.in_flight.iter().map(|one| one.request).collect();
-        let at = Timestamp::from_millis(checkpoint.at);
-        let gone: Vec<u64> =
-            self.in_flight.keys().copied().filter(|request| !still.contains(request)).collect();
-        for request in gone {
-            for (_, key) in self.in_flight.remove(&request).unwrap_or_default() {
-                self.tell(key, at, What::NoAnswer { request });
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A journal in chunks, which counts how many were read.
 #[derive(Debug, Default)]
 struct Chunks {
-    chunks: Vec<Vec<Entry>>,
+    entries: Vec<Vec<Entry>>,
     /// How many of the first ones are trimmed.
     trimmed: AtomicUsize,
     read: AtomicUsize,
@@ -15,7 +15,7 @@ struct Chunks {
 
 impl EntryReader for Chunks {
     fn chunks(&self) -> Vec<u64> {
-        (0..self.chunks.len() as u64).skip(self.trimmed.load(Ordering::Relaxed)).collect()
+        (0..self.entries.len() as u64).skip(self.trimmed.load(Ordering::Relaxed)).collect()
     }
 
     fn read(
@@ -24,19 +24,19 @@ impl EntryReader for Chunks {
         visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         self.read.fetch_add(1, Ordering::Relaxed);
-        let entries = &self.chunks[usize::try_from(chunk).unwrap()];
+        let entries = &self.entries[usize::try_from(chunk).unwrap()];
         entries.iter().try_for_each(|entry| visit(&entry.encode()))
     }
 
     fn begun_at(&self, chunk: u64) -> Option<Timestamp> {
-        self.chunks[usize::try_from(chunk).unwrap()].first().map(Entry::at)
+        self.entries[usize::try_from(chunk).unwrap()].first().map(Entry::at)
     }
 }
 
 impl Chunks {
     fn of(chunks: &[&[Entry]]) -> (Arc<Self>, Ledger) {
-        let chunks = chunks.iter().map(|chunk| chunk.to_vec()).collect();
-        let chunks = Arc::new(Self { chunks, ..Self::default() });
+        let entries = chunks.iter().map(|chunk| chunk.to_vec()).collect();
+        let chunks = Arc::new(Self { entries, ..Self::default() });
         (chunks.clone(), Ledger::new(chunks))
     }
 
@@ -168,6 +168,34 @@ fn a_crash_leaves_an_unanswered_request_and_what_follows_may_double() {
         "delivered*: 10 sent 1, 30 1 unanswered, 40 sent 3, 50 3 ended 201 Delivered said"
     );
     assert_eq!(story(&ledger, 200), "delivered: 10 sent 2, 20 2 ended 201 DeliveredAtOnce said");
+}
+
+#[test]
+fn what_a_run_does_first_comes_after_what_the_run_before_left_unanswered() {
+    let first = Checkpoint {
+        at: 30,
+        in_flight: vec![Intent { request: 3, objects: objects(&[100]) }],
+        since: vec![
+            intent(3, &[100]),
+            outcome(2, 201, &[Mark::DeliveredAtOnce]),
+            aside(Fate::Parked, &[300]),
+        ],
+        ..Checkpoint::default()
+    };
+    let (_, ledger) = Chunks::of(&[&[
+        progress(10, vec![intent(1, &[100]), intent(2, &[200]), intent(0, &[300])]),
+        Entry::Checkpoint(Box::new(first)),
+        progress(40, vec![outcome(3, 201, &[Mark::Delivered])]),
+    ]]);
+    assert_eq!(
+        story(&ledger, 100),
+        "delivered*: 10 sent 1, 30 1 unanswered, 30 sent 3, 40 3 ended 201 Delivered said"
+    );
+    assert_eq!(story(&ledger, 200), "delivered: 10 sent 2, 30 2 ended 201 DeliveredAtOnce said");
+    assert_eq!(story(&ledger, 300), "unknown: 10 sent 0, 30 0 unanswered, 30 Parked no identifier");
+    let doubles = Filter { possible_duplicates: true, ..Filter::default() };
+    assert_eq!(listed(&ledger, doubles, 10), [100]);
+    assert_eq!(listed(&ledger, in_state(State::Unknown), 10), [300]);
 }
 
 #[test]
