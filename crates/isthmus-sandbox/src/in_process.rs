@@ -91,6 +91,7 @@ fn as_received(request: Request) -> Result<http::Request<Body>, SendError> {
         Method::Get => http::Method::GET,
         Method::Post => http::Method::POST,
         Method::Put => http::Method::PUT,
+        Method::Patch => http::Method::PATCH,
         Method::Delete => http::Method::DELETE,
     };
     let path = url.into_parts().path_and_query;

@@ -2,11 +2,14 @@
 
 mod destinations;
 mod jobs;
+mod ledger;
+mod letters;
 mod openapi;
 mod samples;
 
 use crate::report::{ErrorReport, Problems};
 use crate::runtime::{Runtime, RuntimeError};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -35,9 +38,10 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/status", get(status))
         .route("/control/v1/streams", get(streams))
         .route("/control/v1/streams/{name}", patch(change_stream))
-        .route("/control/v1/streams/{name}/dead-letters", get(dead_letters))
         .route("/control/v1/streams/{name}/samples", get(samples::list))
         .route("/control/v1/destinations", get(destinations::list))
+        .merge(letters::routes())
+        .merge(ledger::routes())
         .route("/control/v1/destinations/{name}/probe", post(probe))
         .route("/control/v1/destinations/{name}/pause", post(destinations::pause))
         .route("/control/v1/destinations/{name}/resume", post(destinations::resume))
@@ -110,14 +114,6 @@ impl Listing {
     }
 }
 
-async fn dead_letters(
-    State(control): State<Control>,
-    Path(name): Path<String>,
-    Query(listing): Query<Listing>,
-) -> Response {
-    reply(control.runtime.dead_letters(&name, listing.limit()))
-}
-
 async fn probe(State(control): State<Control>, Path(name): Path<String>) -> Response {
     reply(control.runtime.probe(&name).await)
 }
@@ -156,14 +152,19 @@ where
     }
 }
 
+/// What was asked in the query, or why it cannot be understood.
+fn query<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, RuntimeError> {
+    asked.map(|Query(asked)| asked).map_err(|error| RuntimeError::Malformed(error.body_text()))
+}
+
 fn reply<T: serde::Serialize>(result: Result<T, RuntimeError>) -> Response {
     match result {
         Ok(answer) => Json(answer).into_response(),
         Err(RuntimeError::NotFound(what)) => {
             fail(StatusCode::NOT_FOUND, &format!("there is no {what}"))
         }
-        Err(RuntimeError::Bad(why)) => fail(StatusCode::BAD_REQUEST, &why),
         Err(RuntimeError::Conflict(why)) => fail(StatusCode::CONFLICT, &why),
+        Err(RuntimeError::Malformed(why)) => fail(StatusCode::BAD_REQUEST, &why),
         Err(RuntimeError::Invalid(diagnostics)) => {
             let problems = diagnostics.iter().map(ToString::to_string).collect();
             (StatusCode::BAD_REQUEST, Json(Problems { problems })).into_response()

@@ -110,7 +110,7 @@ impl Jobs {
     ) -> Result<JobReport, RuntimeError> {
         let served = self.serving(stream)?;
         let now = self.shared.clock.now();
-        let record = scope::record(stream, kind, request, now).map_err(RuntimeError::Bad)?;
+        let record = scope::record(stream, kind, request, now).map_err(RuntimeError::Malformed)?;
         let mut plans = self.lock();
         plans.made += 1;
         let number = plans.made;

@@ -6,6 +6,8 @@ mod samples;
 
 pub use destinations::{BudgetReport, DestinationDetail, DestinationsReport};
 pub use samples::{SampleCategory, SampleReport, SamplesReport};
+pub mod ledger;
+pub mod letters;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,30 +68,6 @@ pub struct DestinationReport {
     /// Why it is paused, if it is.
     pub paused: Option<String>,
     pub requests_in_flight: u64,
-}
-
-/// `GET /control/v1/streams/{name}/dead-letters`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeadLettersReport {
-    pub dead_letters: Vec<DeadLetterReport>,
-    /// How many there are in all.
-    pub total: usize,
-}
-
-/// One object that the vendor refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeadLetterReport {
-    /// Place in the event log and part, `OFFSET-INDEX-PART`.
-    pub id: String,
-    /// Event name, or kind of update.
-    pub name: String,
-    pub reason: String,
-    /// The object as it was encoded for the vendor.
-    pub payload: String,
-    /// ISO 8601.
-    pub rejected_at: String,
-    /// ISO 8601.
-    pub accepted_at: String,
 }
 
 /// `GET /control/v1/status`.

@@ -1,6 +1,8 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
 mod destinations;
+pub(crate) mod ledger;
+pub(crate) mod letters;
 mod samples;
 
 use crate::assembly::{self, Assembly};
@@ -10,8 +12,8 @@ use crate::jobs::Jobs;
 use crate::read_api::ReadApi;
 use crate::report::jobs::JobReport;
 use crate::report::{
-    DeadLetterReport, DeadLettersReport, DestinationReport, LogReport, ProbeReport, Quantiles,
-    ResourceReport, ResourcesReport, StatusReport, StreamReport, StreamsReport,
+    DestinationReport, LogReport, ProbeReport, Quantiles, ResourceReport, ResourcesReport,
+    StatusReport, StreamReport, StreamsReport,
 };
 use isthmus_config::{Diagnostic, Resource, check_references, parse_resources};
 use isthmus_core::destination::Destination;
@@ -36,7 +38,8 @@ pub(crate) const API_ORIGIN: &str = "control API";
 pub(crate) enum RuntimeError {
     NotFound(String),
     Conflict(String),
-    Bad(String),
+    /// What was asked is not a question or an order that can be understood.
+    Malformed(String),
     Invalid(Vec<Diagnostic>),
     Failed(anyhow::Error),
 }
@@ -57,7 +60,6 @@ pub(crate) struct Runtime {
     pub(crate) read_api: Arc<ReadApi>,
     pub(crate) intake: Log,
     pub(crate) events: Log,
-    #[expect(dead_code, reason = "the ledger asks it")]
     pub(crate) finder: Finder,
     pub(crate) applier: watch::Receiver<Progress>,
     pub(crate) http: Arc<dyn Http>,
@@ -65,6 +67,8 @@ pub(crate) struct Runtime {
     pub(crate) jobs: Jobs,
     /// All resources; held while they change, so that one change follows another.
     pub(crate) resources: Mutex<Vec<Resource>>,
+    /// Held while dead letters are edited or decided about, so that nobody edits what is being sent.
+    pub(crate) letters: Mutex<()>,
 }
 
 impl Runtime {
@@ -132,29 +136,6 @@ impl Runtime {
             served.handle.disable_stream(stream).await
         };
         changed.map_err(|error| RuntimeError::Failed(error.into()))
-    }
-
-    pub(crate) fn dead_letters(
-        &self,
-        stream: &str,
-        limit: usize,
-    ) -> Result<DeadLettersReport, RuntimeError> {
-        self.serving(stream)?;
-        let failed = |error| RuntimeError::Failed(anyhow::Error::new(error));
-        let letters = self.dead_letters.newest(stream, limit).map_err(failed)?;
-        let total = self.dead_letters.count(stream, usize::MAX);
-        let dead_letters = letters
-            .into_iter()
-            .map(|letter| DeadLetterReport {
-                id: format!("{}-{}", letter.place, letter.part),
-                name: letter.name,
-                reason: letter.reason,
-                payload: letter.payload,
-                rejected_at: letter.rejected_at.to_string(),
-                accepted_at: letter.accepted_at.to_string(),
-            })
-            .collect();
-        Ok(DeadLettersReport { dead_letters, total })
     }
 
     pub(crate) async fn probe(&self, destination: &str) -> Result<ProbeReport, RuntimeError> {

@@ -155,6 +155,7 @@ impl Server {
             http,
             clock: clock.clone(),
             resources: Mutex::new(resources),
+            letters: Mutex::new(()),
         });
         let listen = config.http.listen;
         let listener = TcpListener::bind(listen)
@@ -317,7 +318,9 @@ fn assembled(resources: &[Resource]) -> anyhow::Result<Assembly> {
             anyhow::anyhow!("resources do not fit together\n{}", text.join("\n"))
         }
         RuntimeError::Failed(error) => error,
-        RuntimeError::NotFound(what) | RuntimeError::Conflict(what) | RuntimeError::Bad(what) => {
+        RuntimeError::NotFound(what)
+        | RuntimeError::Conflict(what)
+        | RuntimeError::Malformed(what) => {
             anyhow::anyhow!(what)
         }
     })

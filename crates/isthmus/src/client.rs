@@ -82,6 +82,16 @@ impl Client {
         self.call(Method::Post, path, body.into()).await
     }
 
+    /// Sends the JSON `body` to `path` and reads the JSON that comes back.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<T> {
+        self.call(method, path, body.into()).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -96,24 +106,45 @@ impl Client {
                 format!("{} cannot be reached; is the server running?", self.url)
             })?;
         if !reply.is_success() {
-            match serde_json::from_slice::<ErrorReport>(&reply.body) {
-                Ok(ErrorReport { error }) => bail!("{error}"),
-                Err(_) => bail!("{url} answered {}: {}", reply.status, reply.excerpt()),
+            if let Ok(ErrorReport { error }) = serde_json::from_slice(&reply.body) {
+                bail!("{error}");
             }
+            bail!("{url} answered {}: {}", reply.status, reply.excerpt());
         }
         serde_json::from_slice(&reply.body).with_context(|| format!("{url} answered no JSON"))
     }
 }
 
-/// `text` as one segment of a path, or as a value of a query.
+/// `text` as part of a path or of a query.
 pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.extend(["%", &format!("{byte:02X}")]);
+    let character = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
         }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(character).collect()
+}
+
+/// `path` with a query of the parameters that have a value.
+pub(crate) fn with_query<'a>(
+    path: &str,
+    parameters: impl IntoIterator<Item = (&'a str, Option<String>)>,
+) -> String {
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", escaped(&value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_query;
+
+    #[test]
+    fn a_query_holds_any_text_and_only_what_is_given() {
+        let given = |text: &str| Some(text.to_owned());
+        let query = with_query("/p", [("a", given("ä b&c=1")), ("b", None), ("c", given("x"))]);
+        assert_eq!(query, "/p?a=%C3%A4%20b%26c%3D1&c=x");
+        assert_eq!(with_query("/p", [("a", None)]), "/p");
     }
-    escaped
 }

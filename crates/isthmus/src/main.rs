@@ -34,14 +34,16 @@ enum Command {
     Streams(command::streams::Arguments),
     /// List the destinations of a running server, or probe, pause or resume one.
     Destinations(command::destinations::Arguments),
-    /// List what a destination refused, with reasons.
-    DeadLetters(command::dead_letters::Arguments),
     /// Send events from before a stream existed, or from while it was disabled.
     Backfill(command::backfill::Arguments),
     /// Send events again that a stream has seen and that are not delivered.
     Replay(command::replay::Arguments),
     /// List, watch and cancel backfills and replays.
     Jobs(command::jobs::Arguments),
+    /// Look at what a destination refused, mend it, send it again or let it go.
+    DeadLetters(command::dead_letters::Arguments),
+    /// Tell what happened to an event, to a user's events, or to what a stream sent.
+    Ledger(command::ledger::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
             Command::Backfill(arguments) => command::backfill::run(arguments).await,
             Command::Replay(arguments) => command::replay::run(arguments).await,
             Command::Jobs(arguments) => command::jobs::run(arguments).await,
+            Command::Ledger(arguments) => command::ledger::run(arguments).await,
         }
     });
     match outcome {

@@ -5,6 +5,7 @@
 pub(crate) mod braze;
 pub(crate) mod clients;
 pub(crate) mod comparison;
+pub(crate) mod control;
 pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod load;

@@ -14,6 +14,7 @@
 mod comparison;
 mod configuration;
 mod crash;
+mod dead_letters;
 mod delivery_metrics;
 mod destinations;
 mod door;
@@ -21,5 +22,6 @@ mod faults;
 mod harness;
 mod hostile;
 mod jobs;
+mod ledger;
 mod sdk;
 mod streams;
