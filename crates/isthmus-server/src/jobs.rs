@@ -90,15 +90,23 @@ struct Plans {
 
 impl Jobs {
     pub(crate) fn new(
-        deliveries: DeliveriesHandle,
-        finder: Finder,
-        dead_letters: DeadLetters,
-        events: Log,
-        clock: Arc<dyn Clock>,
+        deliveries: &DeliveriesHandle,
+        finder: &Finder,
+        dead_letters: &DeadLetters,
+        events: &Log,
+        clock: &Arc<dyn Clock>,
     ) -> Self {
-        let (slots, plans) = (Semaphore::new(PREPARING_MAX), Mutex::default());
-        let shared = Shared { deliveries, finder, dead_letters, events, clock, slots, plans };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(Shared {
+                deliveries: deliveries.clone(),
+                finder: finder.clone(),
+                dead_letters: dead_letters.clone(),
+                events: events.clone(),
+                clock: clock.clone(),
+                slots: Semaphore::new(PREPARING_MAX),
+                plans: Mutex::default(),
+            }),
+        }
     }
 
     /// Begins to plan; what is wrong with the request is said at once.

@@ -34,6 +34,15 @@ pub struct StreamReport {
     pub rejected: u64,
     pub discarded: u64,
     pub pending: u64,
+    /// Of those rejected, the ones given up by the stream's retry policy.
+    pub expired: u64,
+    /// Of those pending: under way.
+    pub in_flight: u64,
+    /// Of those pending: tried, and to be tried again.
+    pub retrying: u64,
+    /// Of those pending: sent, nobody knows what became of them, and not sent again. They are among
+    /// the dead letters until somebody says.
+    pub unknown: u64,
     /// Deliveries that were sent again after a refusal that may pass.
     pub retries: u64,
     /// Deliveries that were sent again after no answer: possible duplicates.

@@ -127,13 +127,7 @@ impl Server {
         for stream in &assembly.streams {
             announce(stream);
         }
-        let jobs = Jobs::new(
-            handle.clone(),
-            finder.clone(),
-            dead_letters.clone(),
-            events.clone(),
-            clock.clone(),
-        );
+        let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
         let upkeep = Upkeep {
             history: history.clone(),
             deliveries: handle.clone(),

@@ -5,11 +5,8 @@ use crate::harness::http;
 use crate::harness::lab::Lab;
 use serde_json::Value;
 
-/// Whether the server has the ledger that names what may be doubled; without it, how often
-/// something was sent again after no answer must do.
-const HAS_LEDGER: bool = false;
-/// More than one round has.
-const LISTED_MAX: usize = 10_000_000;
+/// As many as the control API lists at most; a round has fewer.
+const LISTED_MAX: usize = 10_000;
 
 /// `GET path`.
 fn get(lab: &Lab, path: &str) -> Value {
@@ -33,32 +30,27 @@ pub(crate) fn in_flight(lab: &Lab) -> u64 {
 
 /// What the stream lists as possibly doubled.
 pub(crate) fn listed(lab: &Lab, stream: &str) -> Listed {
-    if HAS_LEDGER {
-        return Listed::Uids(ledger(lab, stream, "possible_duplicates=true"));
-    }
-    let streams = streams(lab);
-    let all = streams["streams"].as_array().unwrap();
-    let this = all.iter().find(|each| each["name"] == stream).unwrap();
-    Listed::Count(this["possible_duplicates"].as_u64().unwrap())
+    Listed::Uids(ledger(lab, stream, "possible_duplicates=true"))
 }
 
 /// What the stream lists as unknown for good.
 pub(crate) fn unknown(lab: &Lab, stream: &str) -> Uids {
-    if HAS_LEDGER { ledger(lab, stream, "unknown=true") } else { Uids::new() }
+    ledger(lab, stream, "state=unknown")
 }
 
 /// What the stream's destination refused.
 pub(crate) fn refused(lab: &Lab, stream: &str) -> Uids {
-    // As many as the control API lists at most; a round has far fewer.
-    let letters = get(lab, &format!("/control/v1/streams/{stream}/dead-letters?limit=10000"));
-    let uids = uids(&letters["dead_letters"]);
-    assert_eq!(letters["total"], uids.len(), "not every dead letter is listed, or one is twice");
-    uids
+    let path =
+        format!("/control/v1/streams/{stream}/dead-letters?cause=rejected&limit={LISTED_MAX}");
+    let letters = get(lab, &path);
+    uids(&letters["dead_letters"])
 }
 
 fn ledger(lab: &Lab, stream: &str, query: &str) -> Uids {
     let path = format!("/control/v1/ledger?stream={stream}&{query}&limit={LISTED_MAX}");
-    uids(&get(lab, &path)["items"])
+    let report = get(lab, &path);
+    assert_eq!(report["truncated"], false, "a round has more than is listed");
+    uids(&report["items"])
 }
 
 /// The names of the events in a list of objects, by insert id or as they were encoded for Braze.

@@ -47,7 +47,11 @@ fn a_probe_tells_whether_a_destination_is_ready_before_any_stream_is_enabled() {
     assert_eq!(probe.status.code(), Some(1));
     assert!(probe.stderr.contains("not ready: 401"), "{}", probe.stderr);
     let unknown = run(&lab, &["probe", "nothing"]);
-    assert!(!unknown.status.success() && unknown.stderr.contains("404"), "{}", unknown.stderr);
+    assert!(
+        !unknown.status.success() && unknown.stderr.contains("there is no destination nothing"),
+        "{}",
+        unknown.stderr
+    );
 }
 
 #[test]
