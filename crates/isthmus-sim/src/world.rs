@@ -150,6 +150,8 @@ pub(crate) struct World {
     /// Of each stream: what it had delivered, as last seen, and as last seen on disk.
     delivered: BTreeMap<u32, u64>,
     delivered_on_disk: BTreeMap<u32, u64>,
+    /// Of each stream: rejected, parked and discarded, as last seen.
+    ended: BTreeMap<u32, [u64; 3]>,
     next_uid: u64,
     /// Whether the first checkpoint is on disk.
     streams_began: bool,
@@ -195,6 +197,7 @@ impl World {
             disk_is_full: false,
             delivered: BTreeMap::new(),
             delivered_on_disk: BTreeMap::new(),
+            ended: BTreeMap::new(),
             next_uid: 0,
             streams_began: false,
             tally: Tally::default(),
@@ -685,6 +688,13 @@ impl World {
             let (number, counts) = (stream.number.0, stream.counts);
             if !stream.adds_up() {
                 return Err(format!("{} does not add up: {stream:?}", stream.name));
+            }
+            let ended = [counts.rejected, counts.parked, counts.discarded];
+            if self.ended.insert(number, ended) != Some(ended) {
+                let (name, [rejected, parked, discarded]) = (&stream.name, ended);
+                self.trace.note(format_args!(
+                    "{name}: {rejected} rejected, {parked} parked, {discarded} discarded"
+                ));
             }
             let before = self.delivered.insert(number, counts.delivered).unwrap_or(0);
             if counts.delivered < before {
