@@ -3,7 +3,6 @@
 use crate::executor::Tasks;
 use crate::scenario::Scenario;
 use crate::wire::Wire;
-use crate::world::Object;
 use isthmus_core::seam::{Clock, ManualClock, Random};
 use isthmus_delivery::dispatcher::Decided;
 use isthmus_delivery::engine::{ControlError, Engine, EngineConfig, EngineError, Handle, Parts};
@@ -33,7 +32,7 @@ pub(crate) enum Done {
     Applier(Result<(), ApplierError>),
     Engine(Result<(), EngineError>),
     Upload { upload: usize, answer: Answer },
-    Command { what: String, object: Option<Object>, result: Result<Decided, ControlError> },
+    Command { what: String, result: Result<Decided, ControlError> },
 }
 
 /// What outlives the program.
@@ -150,24 +149,21 @@ impl Program {
         });
     }
 
-    /// Begins to ask the engine for something, which may be about one object.
-    pub(crate) fn command<F>(
-        &mut self,
-        what: String,
-        object: Option<Object>,
-        ask: impl FnOnce(Handle) -> F,
-    ) where
+    /// Begins to ask the engine for something.
+    pub(crate) fn command<F>(&mut self, what: String, ask: impl FnOnce(Handle) -> F)
+    where
         F: Future<Output = Result<Decided, ControlError>> + 'static,
     {
         let asked = ask(self.handle.clone());
-        self.tasks.add(async move { Done::Command { what, object, result: asked.await } });
+        self.tasks.add(async move { Done::Command { what, result: asked.await } });
     }
 
     /// Begins to ask the engine to send again, whatever it waits for.
     pub(crate) fn resume(&mut self, what: String) {
-        self.command(what, None, |handle| async move {
-            handle.resume().await.map(|()| Decided::default())
-        });
+        self.command(
+            what,
+            |handle| async move { handle.resume().await.map(|()| Decided::default()) },
+        );
     }
 
     /// Whether applier and engine have both ended.

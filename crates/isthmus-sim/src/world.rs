@@ -132,8 +132,6 @@ pub(crate) struct World {
     pub(crate) scenario: Scenario,
     pub(crate) model: Model,
     pub(crate) asked: Asked,
-    /// Objects about which somebody is deciding.
-    deciding: BTreeSet<Object>,
     /// Gone between two lives of the program.
     program: Option<Program>,
     /// Randomness of the program, which goes on from life to life.
@@ -187,7 +185,6 @@ impl World {
             scenario,
             model: Model::default(),
             asked: Asked::default(),
-            deciding: BTreeSet::new(),
             program: None,
             folder,
             states: 0,
@@ -342,7 +339,6 @@ impl World {
                 self.stop()?;
             }
         }
-        self.deciding.clear();
         let persisted =
             self.program.take().map_or(0, |program| program.progress().intake_persisted);
         for upload in &mut self.model.uploads {
@@ -406,12 +402,7 @@ impl World {
     fn ended(&mut self, done: Done) -> Result<(), String> {
         match done {
             Done::Upload { upload, answer } => self.answered(upload, answer.status),
-            Done::Command { what, object, result } => {
-                self.trace.note(format_args!("{what}: {result:?}"));
-                if let Some(object) = object {
-                    self.deciding.remove(&object);
-                }
-            }
+            Done::Command { what, result } => self.trace.note(format_args!("{what}: {result:?}")),
             Done::Applier(result) => {
                 return self
                     .part_ended("applier", &result.map_err(|error| told("stopped", &error)));
@@ -631,15 +622,11 @@ impl World {
             1 => (Decision::Confirm, &mut self.asked.confirmed),
             _ => (Decision::Resend, &mut self.asked.resent),
         };
-        // Two at once about one object is a race that the engine does not decide yet.
-        if !self.deciding.insert(object.clone()) {
-            return Ok(());
-        }
-        asked.insert(object.clone());
+        asked.insert(object);
         let what = format!("{decision:?} {} {} {}", letter.stream, letter.place, letter.part);
         self.trace.note(&what);
         self.tally.decisions += 1;
-        self.running_mut()?.command(what, Some(object), |handle| async move {
+        self.running_mut()?.command(what, |handle| async move {
             let stream = letter.stream.clone();
             handle.decide(&stream, vec![letter], decision, "ana".to_owned()).await
         });
@@ -650,7 +637,7 @@ impl World {
         if self.below(3) > 0 {
             self.running_mut()?.resume("resume".to_owned());
         } else {
-            self.running_mut()?.command("pause".to_owned(), None, |handle| async move {
+            self.running_mut()?.command("pause".to_owned(), |handle| async move {
                 handle.pause("maintenance".to_owned()).await.map(|()| Decided::default())
             });
         }
