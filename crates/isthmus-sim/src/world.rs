@@ -172,7 +172,7 @@ impl World {
         let sandbox_random = Arc::new(SeededRandom::new(random.next_u64()));
         let (http, sandbox) = SandboxHttp::new(config, Arc::new(clock.clone()), sandbox_random);
         let wire = Wire::new(http, trace.clone(), scenario.in_flight_max);
-        let folder = tempfile::tempdir().map_err(|error| told("state folder", &error))?;
+        let folder = state_folder().map_err(|error| told("state folder", &error))?;
         let mut world = Self {
             disk: FakeDisk::new(random.next_u64()),
             program_random: Arc::new(SeededRandom::new(random.next_u64())),
@@ -694,6 +694,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A folder for state, in memory where the system has such folders: no run survives its machine, and
+/// waiting for a real disk is most of what a run would do.
+fn state_folder() -> std::io::Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
