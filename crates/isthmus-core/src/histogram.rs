@@ -21,6 +21,18 @@ pub struct Histogram {
     buckets: Vec<u64>,
 }
 
+/// The bucket that a duration falls into, worked out once for all histograms that count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket(usize);
+
+impl Bucket {
+    /// The bucket of `duration`.
+    pub fn of(duration: Duration) -> Self {
+        let millis = duration.as_secs().saturating_mul(1_000);
+        Self(bucket_of(millis.saturating_add(duration.subsec_millis().into())))
+    }
+}
+
 /// What was counted; a bucket without a count is the same as none.
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
@@ -32,9 +44,8 @@ impl Eq for Histogram {}
 
 impl Histogram {
     /// Counts one duration.
-    pub fn record(&mut self, duration: Duration) {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.add(bucket_of(millis), 1);
+    pub fn record(&mut self, duration: Bucket) {
+        self.add(duration.0, 1);
     }
 
     /// How many durations were counted.
@@ -124,7 +135,7 @@ mod tests {
     fn of(millis: impl IntoIterator<Item = u64>) -> Histogram {
         let mut histogram = Histogram::default();
         for millis in millis {
-            histogram.record(Duration::from_millis(millis));
+            histogram.record(Bucket::of(Duration::from_millis(millis)));
         }
         histogram
     }

@@ -21,7 +21,7 @@ pub mod seam;
 pub mod time;
 pub mod units;
 
-pub use histogram::Histogram;
+pub use histogram::{Bucket, Histogram};
 pub use id::{AmplitudeId, Place};
 pub use time::Timestamp;
 pub use units::ByteSize;

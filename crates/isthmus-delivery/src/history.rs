@@ -6,13 +6,12 @@
 
 use crate::samples::{Happened, Sampler};
 use crate::stream::{Stream, StreamNumber};
-use isthmus_core::Timestamp;
+use isthmus_core::{Bucket, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::delivery_history::{DeliveryHistory, Minute, MinuteTally, Tally};
 use isthmus_state::delivery_samples::{DeliverySamples, SampleGroup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What happened since the last time that somebody asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,7 +68,7 @@ impl Recorder {
         stream: &Stream,
         now: Timestamp,
         at_once: bool,
-        latency: Duration,
+        latency: Bucket,
     ) {
         let tally = self.tally(stream, now);
         let count = if at_once { &mut tally.first_attempt } else { &mut tally.after_retry };
@@ -133,6 +132,7 @@ mod tests {
     use super::*;
     use crate::samples::Category;
     use isthmus_core::Place;
+    use std::time::Duration;
 
     fn expired(at: Timestamp) -> Happened<'static> {
         Happened::aside(Category::Expired, at, Place::default(), 0)
@@ -151,8 +151,8 @@ mod tests {
         let mut recorder = Recorder::default();
         assert!(recorder.is_empty());
         let shop = stream(0, "shop");
-        recorder.delivered(&shop, at(1), true, Duration::from_millis(30));
-        recorder.delivered(&shop, at(59), false, Duration::from_secs(30));
+        recorder.delivered(&shop, at(1), true, Bucket::of(Duration::from_millis(30)));
+        recorder.delivered(&shop, at(59), false, Bucket::of(Duration::from_secs(30)));
         recorder.expired(&shop, &expired(at(59)));
         recorder.discarded(&shop, &expired(at(60)));
         let told = recorder.take().tallies;

@@ -1,6 +1,6 @@
 //! How long objects took from being accepted to being acknowledged, over the last minute.
 
-use isthmus_core::Histogram;
+use isthmus_core::{Bucket, Histogram};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) struct RecentLatency {
 
 impl RecentLatency {
     /// Notes one latency, at `now` of the monotonic clock.
-    pub(crate) fn record(&mut self, now: Duration, latency: Duration) {
+    pub(crate) fn record(&mut self, now: Duration, latency: Bucket) {
         let slice = slice_of(now);
         self.forget_before(slice);
         if self.slices.back().is_none_or(|(last, _)| *last < slice) {
@@ -71,7 +71,7 @@ mod tests {
     fn percentiles_of_a_hundred_values_are_the_values_themselves() {
         let mut recent = RecentLatency::default();
         for millis in 1..=25 {
-            recent.record(Duration::ZERO, Duration::from_millis(millis));
+            recent.record(Duration::ZERO, Bucket::of(Duration::from_millis(millis)));
         }
         let summary = recent.summary(Duration::from_secs(30));
         assert_eq!(summary.count, 25);
@@ -83,8 +83,8 @@ mod tests {
     #[test]
     fn latencies_older_than_a_minute_are_forgotten() {
         let mut recent = RecentLatency::default();
-        recent.record(Duration::from_secs(5), Duration::from_secs(9));
-        recent.record(Duration::from_secs(55), Duration::from_millis(3));
+        recent.record(Duration::from_secs(5), Bucket::of(Duration::from_secs(9)));
+        recent.record(Duration::from_secs(55), Bucket::of(Duration::from_millis(3)));
         assert_eq!(recent.summary(Duration::from_secs(59)).count, 2);
         let later = recent.summary(Duration::from_mins(1));
         assert_eq!((later.count, later.p99), (1, Duration::from_millis(3)));

@@ -245,6 +245,7 @@ fn decode(value: &[u8]) -> Result<Tally, StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isthmus_core::Bucket;
     use proptest::prelude::*;
 
     /// 2026-02-02 02:40 UTC.
@@ -254,7 +255,7 @@ mod tests {
 
     fn tally(first_attempt: u64, latency: Duration) -> Tally {
         let mut tally = Tally { first_attempt, after_retry: 1, expired: 2, ..Tally::default() };
-        tally.latency.record(latency);
+        tally.latency.record(Bucket::of(latency));
         tally
     }
 

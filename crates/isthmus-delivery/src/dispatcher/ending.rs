@@ -7,9 +7,9 @@ use crate::journal::{Mark, Marks, Outcome, Step, Tried};
 use crate::lanes::{GroupId, Queued, Ticket};
 use crate::samples::{Category, Happened};
 use crate::stream::Stream;
-use isthmus_core::Timestamp;
 use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, RetryPolicy, Verdict, Waits};
 use isthmus_core::seam::Backoff;
+use isthmus_core::{Bucket, Timestamp};
 use isthmus_state::dead_letters::Cause;
 use std::time::Duration;
 
@@ -363,9 +363,10 @@ impl Dispatcher {
                 stream.counts.delivered += 1;
                 stream.counts.delivered_at_once += u64::from(at_once);
                 let latency = now.wall.since(ticket.since);
-                stream.latency.record(now.monotonic, latency);
+                let bucket = Bucket::of(latency);
+                stream.latency.record(now.monotonic, bucket);
                 self.meters.delivered(latency);
-                self.recorder.delivered(stream, now.wall, at_once, latency);
+                self.recorder.delivered(stream, now.wall, at_once, bucket);
                 finish_object(stream, &delivery, &ticket);
                 // A run that ended after it stored the letter of an attempt, and before it wrote down
                 // the outcome, left the letter of an object that was sent again.

@@ -133,7 +133,7 @@ fn rate(delivered: u64, not_delivered: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isthmus_core::Timestamp;
+    use isthmus_core::{Bucket, Timestamp};
     use std::time::Duration;
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             discarded: 2,
             ..Tally::default()
         };
-        tally.latency.record(Duration::from_millis(20));
+        tally.latency.record(Bucket::of(Duration::from_millis(20)));
         let question = Question::read("sync_id=7&time_period=FOUR_HOURS").unwrap();
         assert_eq!(question.sync_id, 7);
         let span = question.period.span(now).unwrap();
