@@ -26,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 /// Reconfigurations that wait to be carried out: they come from people.
 const PLANS_MAX: usize = 8;
 
+/// How long a start waits for the journals.
+const ON_DISK_WITHIN: Duration = Duration::from_secs(10);
+
 /// What every engine works with.
 pub(crate) struct Ground {
     /// Holds one journal folder per destination.
@@ -76,6 +79,20 @@ impl DeliveriesHandle {
             .into_iter()
             .find(|served| served.streams.iter().any(|each| each.resource.name == stream))
             .ok_or_else(|| RuntimeError::NotFound(format!("stream {stream}")))
+    }
+
+    /// Waits until every stream's place in the event log is on disk, so that a crash from here on
+    /// leaves nothing out that is accepted from here on. A journal that cannot be written is not
+    /// waited for forever: the door would be shut by a destination's disk.
+    pub(crate) async fn wait_on_disk(&self, clock: &dyn Clock) {
+        for (name, served) in self.served() {
+            tokio::select! {
+                settled = served.handle.wait_on_disk() => drop(settled),
+                () = clock.sleep(ON_DISK_WITHIN) => {
+                    tracing::warn!(destination = name, "journal is not on disk yet");
+                }
+            }
+        }
     }
 
     /// The lowest offset of the event log that a restart would need, if it would need any.

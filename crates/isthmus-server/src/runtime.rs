@@ -219,7 +219,9 @@ impl Runtime {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
         self.read_api.take_up(&self.catalog, &assembly).await?;
-        self.deliveries.reconfigure(Arc::new(assembly)).await
+        self.deliveries.reconfigure(Arc::new(assembly)).await?;
+        self.deliveries.wait_on_disk(&*self.clock).await;
+        Ok(())
     }
 
     /// Starts a planned job, which is a line of the audit log.

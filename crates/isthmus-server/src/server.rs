@@ -123,6 +123,7 @@ impl Server {
             budgets: isthmus_delivery::governor::Budgets::default(),
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
+        handle.wait_on_disk(&*clock).await;
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         for stream in &assembly.streams {
             announce(stream);

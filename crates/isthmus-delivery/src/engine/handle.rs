@@ -149,6 +149,15 @@ impl Handle {
         self.ask(Action::CancelJob { number }).await.map(drop)
     }
 
+    /// Completes once a restart would find everything as it is, pending objects apart. A stream
+    /// begins where its first checkpoint says: what is acknowledged before that is on disk, a crash
+    /// could leave out.
+    pub async fn wait_on_disk(&self) -> Result<(), ControlError> {
+        let mut status = self.status.clone();
+        let on_disk = status.wait_for(|status| status.on_disk);
+        on_disk.await.map(drop).map_err(|_| ControlError::Stopped)
+    }
+
     /// Completes once everything in the log is read, and whatever concerned a stream is
     /// delivered, rejected or discarded, for good.
     pub async fn wait_idle(&self) -> Result<(), ControlError> {

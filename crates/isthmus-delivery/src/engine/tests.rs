@@ -174,6 +174,20 @@ async fn delivers_in_order_within_a_user_and_everything_adds_up() {
 }
 
 #[tokio::test]
+async fn what_is_accepted_once_a_stream_is_on_disk_is_sent_whatever_crash_follows() {
+    let bench = Bench::new();
+    bench
+        .run(async |handle| {
+            handle.wait_on_disk().await.unwrap();
+            bench.append("ana:a");
+        })
+        .await;
+    assert_eq!(bench.vendor.taken(), 0, "the crash came first");
+    bench.run(async |handle| handle.wait_idle().await.unwrap()).await;
+    assert_eq!(bench.vendor.taken_of("ana"), ["a"]);
+}
+
+#[tokio::test]
 async fn an_intent_is_on_disk_before_its_request_leaves() {
     let bench = Bench::new();
     let before = bench.journal.clone();
