@@ -18,8 +18,12 @@ mod tests {
     fn describes_every_route() {
         let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
         let described: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-        let files =
-            [include_str!("../control.rs"), include_str!("ledger.rs"), include_str!("letters.rs")];
+        let files = [
+            include_str!("../control.rs"),
+            include_str!("jobs.rs"),
+            include_str!("ledger.rs"),
+            include_str!("letters.rs"),
+        ];
         let routed: Vec<_> = files
             .iter()
             .flat_map(|file| file.split(".route(\"").skip(1))
