@@ -7,7 +7,7 @@
 use isthmus_braze::Braze;
 use isthmus_config::Spec;
 use isthmus_config::resource::DestinationSettings;
-use isthmus_core::destination::{Delivery, Destination, Lane, Message, Section};
+use isthmus_core::destination::{Delivery, Guarantee, Destination, Lane, Message, Section};
 use isthmus_core::seam::Reply;
 use isthmus_core::{Place, Timestamp};
 use libfuzzer_sys::fuzz_target;
@@ -49,6 +49,7 @@ fn delivery(index: u32) -> Delivery {
             section: Section(u8::try_from(index % 3).unwrap_or(0)),
             name: "n".to_owned(),
             payload: format!("{{\"external_id\":\"{user}\",\"a\":{index}}}"),
+            guarantee: Guarantee::AtLeastOnce,
         },
     }
 }

@@ -1,9 +1,10 @@
 //! What becomes of a request's objects when it ends.
 
-use super::{Dispatcher, InFlight, Moment, RequestId, dead_letter};
+use super::jobs::CANCELLED;
+use super::{Dispatcher, InFlight, Moment, RequestId, dead_letter, note};
 use crate::dead_letters::LetterChange;
 use crate::health::on_the_wall;
-use crate::journal::{Mark, Marks, Outcome, Step, Tried};
+use crate::journal::{self, Mark, Marks, ObjectKey, Outcome, Step, Tried};
 use crate::lanes::{GroupId, Queued, Ticket};
 use crate::samples::{Category, Happened};
 use crate::stream::Stream;
@@ -435,6 +436,15 @@ impl Dispatcher {
             let category = common.ending.category().unwrap_or(Category::Status("2xx"));
             let happened = common.happened(category, &delivery, &ticket, &reason, Some(next_at));
             self.recorder.sample(stream, &happened);
+        }
+        if stream.job.as_ref().is_some_and(|job| job.record.cancelled) {
+            let (place, part) = (delivery.place, delivery.part);
+            finish_object(stream, &delivery, &ticket);
+            stream.counts.accepted -= 1;
+            stream.discard(CANCELLED);
+            let key = ObjectKey { stream: ticket.stream.0, place, part };
+            note(&mut self.asides, journal::Fate::Discarded, CANCELLED, key);
+            return Settled::ended(Mark::Deferred, None);
         }
         let mark = match again {
             Again::Unknown => {

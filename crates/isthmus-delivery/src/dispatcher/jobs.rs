@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Ended jobs that are kept in mind.
 const PAST_JOBS_MAX: usize = 100;
 /// The rule by which the objects of a cancelled job are discarded.
-const CANCELLED: &str = "job cancelled";
+pub(super) const CANCELLED: &str = "job cancelled";
 
 impl Dispatcher {
     /// Starts a job for a stream that this destination has.

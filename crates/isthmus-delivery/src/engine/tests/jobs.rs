@@ -239,6 +239,29 @@ async fn a_job_goes_on_after_a_crash_and_ends_when_cancelled() {
 }
 
 #[tokio::test]
+async fn a_cancelled_job_ends_although_the_destination_is_down() {
+    let bench = Bench::with_ledger();
+    bench.append("ana:a bob:b eve:c");
+    let end = bench.source.end();
+    bench.vendor.break_with(Some(503));
+    bench
+        .run(async |handle| {
+            let (spec, _) = bench.spec(JobKind::Backfill, 0..end, None, Arc::new(Words));
+            let number = handle.add_job(spec).await.unwrap();
+            bench.vendor.reached(1).await;
+            handle.cancel_job(number).await.unwrap();
+            until_jobs_end(&handle).await;
+            let counts = handle.status().past_jobs[0].counts;
+            assert_eq!((counts.accepted, counts.discarded), (3, 3));
+        })
+        .await;
+    // What was under way and came back was not forgotten by the journal either.
+    let known = replay(&bench.journal).unwrap();
+    let job = known.streams.iter().find(|record| record.job.is_some()).unwrap();
+    assert_eq!((job.counts.discarded, job.tried.len()), (3, 0));
+}
+
+#[tokio::test]
 async fn an_attribute_never_moves_backwards_in_time() {
     let bench = Bench::with_ledger();
     bench.source.append(facts("ana:plan=free,seats=1 bob:plan=free"));
