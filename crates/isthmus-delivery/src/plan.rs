@@ -146,32 +146,6 @@ pub fn plan(scope: &Scope, view: &View, progress: &Progress) -> Result<Plan, Pla
     Ok(plan)
 }
 
-/// What one object of the past maps to now; nothing if the item is gone or has no such part.
-pub fn map_again(
-    source: &Arc<dyn EventSource>,
-    mapping: &dyn Mapping,
-    place: Place,
-    part: u16,
-) -> Result<Option<Mapped>, PlanError> {
-    let record = match source.read(place.offset) {
-        Err(SourceError::Trimmed { .. }) | Ok(None) => return Ok(None),
-        Ok(Some(record)) => record,
-        Err(error) => return Err(error.into()),
-    };
-    let offset = place.offset;
-    let batch = AppliedBatch::decode(&record.payload)
-        .map_err(|source| PlanError::Record { offset, source })?;
-    let item = usize::try_from(place.index).ok().and_then(|index| batch.items.get(index));
-    let Some(item) = item else { return Ok(None) };
-    let mut snapshots = Snapshots::new(source.clone());
-    let mut mapped = Vec::new();
-    map_item(mapping, None, item, place, &mut mapped, |at| match inlined(&batch, offset, at) {
-        Some(text) => Ok(text),
-        None => snapshots.at(at),
-    })?;
-    Ok(mapped.into_iter().nth(usize::from(part)))
-}
-
 /// The parts of `told` that lie beyond `offsets`: what lies before cannot overtake.
 fn beyond(told: &[Range<u64>], offsets: &Range<u64>) -> Vec<Range<u64>> {
     let after = |part: &Range<u64>| part.start.max(offsets.end)..part.end;

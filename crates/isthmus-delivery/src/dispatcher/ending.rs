@@ -438,28 +438,16 @@ impl Dispatcher {
             self.recorder.sample(stream, &happened);
         }
         if stream.job.as_ref().is_some_and(|job| job.record.cancelled) {
-            let (place, part) = (delivery.place, delivery.part);
-            finish_object(stream, &delivery, &ticket);
-            stream.counts.accepted -= 1;
-            stream.discard(CANCELLED);
-            let key = ObjectKey { stream: ticket.stream.0, place, part };
+            let key = let_go(stream, &delivery, &ticket);
             note(&mut self.asides, journal::Fate::Discarded, CANCELLED, key);
             return Settled::ended(Mark::Deferred, None);
         }
-        let mark = match again {
-            Again::Unknown => {
-                self.meters.unknown.increment(1);
-                Mark::Unknown
-            }
-            Again::Later => {
-                self.meters.again.increment(1);
-                Mark::Again
-            }
-            Again::WithAll | Again::Smaller => {
-                self.meters.again.increment(1);
-                Mark::Deferred
-            }
+        let (mark, meter) = match again {
+            Again::Unknown => (Mark::Unknown, &self.meters.unknown),
+            Again::Later => (Mark::Again, &self.meters.again),
+            Again::WithAll | Again::Smaller => (Mark::Deferred, &self.meters.again),
         };
+        meter.increment(1);
         Settled { mark, reason: None, back: Some(Queued { delivery, ticket }) }
     }
 
@@ -541,7 +529,15 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-pub(super) fn finish_object(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) {
+/// Discards an object of a job that was cancelled.
+pub(super) fn let_go(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) -> ObjectKey {
+    finish_object(stream, delivery, ticket);
+    stream.counts.accepted -= 1;
+    stream.discard(CANCELLED);
+    ObjectKey { stream: ticket.stream.0, place: delivery.place, part: delivery.part }
+}
+
+fn finish_object(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) {
     stream.pending -= 1;
     stream.pending_bytes -= delivery.message.payload.len() as u64;
     match ticket.item {

@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, Manner, Moment, StreamError};
 use crate::jobs::{JobSpec, Skips};
-use crate::journal::{Fate, JobRecord, ObjectKey, StreamRecord};
+use crate::journal::{Fate, JobRecord, StreamRecord};
 use crate::stream::{Job, Stream, StreamNumber};
 use isthmus_core::destination::Priority;
 use std::sync::Arc;
@@ -101,11 +101,7 @@ impl Dispatcher {
             job.record.cancelled = true;
         }
         for queued in self.lanes.remove_stream(number, now.monotonic) {
-            let (place, part) = (queued.delivery.place, queued.delivery.part);
-            super::ending::finish_object(stream, &queued.delivery, &queued.ticket);
-            stream.counts.accepted -= 1;
-            stream.discard(CANCELLED);
-            let key = ObjectKey { stream: number.0, place, part };
+            let key = super::ending::let_go(stream, &queued.delivery, &queued.ticket);
             super::note(&mut self.asides, Fate::Discarded, CANCELLED, key);
         }
         self.checkpoint_wanted = true;

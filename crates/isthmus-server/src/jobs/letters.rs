@@ -3,15 +3,13 @@
 
 use super::Shared;
 use crate::deliveries::Served;
-use anyhow::Context;
 use isthmus_core::Place;
 use isthmus_core::destination::{Destination, Mapped, Message};
 use isthmus_delivery::dead_letters::{DeadLetterStore, LetterChange};
 use isthmus_delivery::dispatcher::StreamError;
 use isthmus_delivery::engine::ControlError;
 use isthmus_delivery::journal::Decision;
-use isthmus_delivery::plan;
-use isthmus_delivery::source::EventSource;
+use isthmus_delivery::remapping::Remapping;
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_state::dead_letters::{DeadLetter, Past};
 use std::collections::BTreeMap;
@@ -97,15 +95,15 @@ fn map_again(
     served: &Served,
     objects: &[(Place, u16)],
 ) -> anyhow::Result<MappedAgain> {
-    let source: Arc<dyn EventSource> = Arc::new(EventLog::new(shared.events.clone()));
+    let mut remapping = Remapping::new(Arc::new(EventLog::new(shared.events.clone())));
     let mut again = MappedAgain { letters: BTreeMap::new(), refused: 0 };
     let (mut changes, now) = (Vec::new(), shared.clock.now());
     for stream in &served.streams {
         let name = &stream.resource.name;
         for (place, part) in objects {
             let Some(mut letter) = shared.dead_letters.get(name, *place, *part)? else { continue };
-            let mapped = plan::map_again(&source, &*stream.mapping, *place, *part)
-                .with_context(|| format!("item {place} cannot be mapped again"))?;
+            let mapped = remapping.map(&*stream.mapping, *place)?;
+            let mapped = mapped.and_then(|mapped| mapped.into_iter().nth(usize::from(*part)));
             match mapped {
                 Some(Mapped::Deliver(message)) if message.lane == letter.lane => {
                     let changed = message.payload != letter.payload;
