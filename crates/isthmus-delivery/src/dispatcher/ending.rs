@@ -230,9 +230,14 @@ impl Dispatcher {
             self.governor.lock().learn(now.monotonic, *budget);
         }
         self.listen(request.epoch, verdicts, now, random);
+        let answered_success = (200..300).contains(&ending.status());
         let fate = |verdict: &Verdict| match verdict {
             Verdict::Accepted => Fate::Delivered,
             Verdict::Rejected { reason } => Fate::Rejected(reason.clone()),
+            // Somebody answered success in words that are not the vendor's: it may have been taken.
+            Verdict::Pause { reason } if answered_success => {
+                Fate::Again(Again::Unknown, reason.clone())
+            }
             Verdict::Retry { after: Some(_), reason } | Verdict::Pause { reason } => {
                 Fate::Again(Again::WithAll, reason.clone())
             }

@@ -237,6 +237,20 @@ fn a_refused_key_pauses_until_one_object_is_taken() {
 }
 
 #[test]
+fn a_success_in_words_that_are_not_the_vendors_pauses_and_is_unknown() {
+    let mut hand = Hand::new(rules());
+    hand.take("a");
+    let (id, _) = hand.start(1_000).unwrap();
+    // A proxy's page with status 200.
+    hand.judge(id, 1_000, |_| Verdict::Pause { reason: "200 that is not the vendor's".into() });
+    assert!(matches!(hand.dispatcher.condition(), Condition::Paused { .. }));
+    let (id, _) = hand.start(100_000).unwrap();
+    hand.judge(id, 100_000, accept);
+    assert_eq!((hand.counts().unknown, hand.counts().possible_duplicates), (1, 1));
+    assert_eq!(hand.dispatcher.condition(), Condition::Well);
+}
+
+#[test]
 fn a_timeout_is_unknown_and_sending_again_is_a_possible_duplicate() {
     let mut hand = Hand::new(rules());
     hand.take("a b");
