@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 2xx, `success` or `queued` | accepted, except the objects that `errors` points at: rejected |
 //! | 2xx, any other message | retry: Braze says that it did not take the request |
-//! | 2xx, not an answer of Braze | pause: a proxy or a portal answers in its place |
+//! | 2xx, not an answer of Braze | pause: a proxy or a portal answers in its place; what was sent is unknown |
 //! | 400 that points at objects | those are rejected; the others, refused with them, go again in smaller requests |
 //! | 400 that says that there are too many objects | smaller requests from now on |
 //! | 400 otherwise, 413, 422 | smaller requests, down to the culprit |

@@ -203,7 +203,8 @@ pub enum Verdict {
     /// that is already alone is rejected with the reason. `too_many`: the vendor says that the
     /// request holds more objects than it takes, so it is not one object's doing.
     Split { reason: String, too_many: bool },
-    /// Credentials or quota: keep everything, tell the operator.
+    /// Credentials or quota: keep everything, tell the operator. Where the reply's status says
+    /// success, somebody else answered, and what was sent counts as unknown.
     Pause { reason: String },
     /// Never: to the dead letters, with this reason.
     Rejected { reason: String },

@@ -225,7 +225,10 @@ fn a_refused_key_pauses_until_one_object_is_taken() {
     let mut hand = Hand::new(rules());
     hand.take("a b c");
     let (id, _) = hand.start(1_000).unwrap();
-    hand.judge(id, 1_000, |_| Verdict::Pause { reason: "401".into() });
+    let verdicts = vec![Verdict::Pause { reason: "401".into() }; 3];
+    let (message, budget) = ("401".to_owned(), None);
+    hand.end(id, &Ending::Judged { status: 401, message, verdicts, budget }, 1_000);
+    assert_eq!(hand.counts().unknown, 0, "nothing was taken");
     let paused = Condition::Paused { reason: "401".into(), since: at(1_000).wall };
     assert_eq!(hand.dispatcher.condition(), paused);
     assert_eq!(hand.start(1_000), None);

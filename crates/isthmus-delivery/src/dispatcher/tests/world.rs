@@ -358,7 +358,11 @@ impl World {
                 }
                 return Ending::Unknown { reason: "timed out".into() };
             }
-            9 => return judged(all(Verdict::Pause { reason: "401".into() }), None),
+            9 => {
+                let verdicts = all(Verdict::Pause { reason: "401".into() });
+                let (message, budget) = ("401".into(), None);
+                return Ending::Judged { status: 401, message, verdicts, budget };
+            }
             10 => {
                 let after = Some(Duration::from_millis(self.random.below(5_000)));
                 return judged(all(Verdict::Retry { after, reason: "429".into() }), None);
