@@ -41,6 +41,7 @@ fuzz_target!(|body: &[u8]| {
                     client_upload_time: upload.client_upload_time(),
                     remote_address: None,
                     events: upload.events().collect(),
+                    commands: Vec::new(),
                 };
                 assert_eq!(IntakeBatch::decode(&batch.encode()), Ok(batch));
             }

@@ -36,6 +36,7 @@ fn decode_and_encode(body: &[u8], rules: &EndpointRules) -> usize {
         client_upload_time: upload.client_upload_time(),
         remote_address: Some("198.51.100.7"),
         events: upload.events().collect(),
+        commands: Vec::new(),
     };
     batch.encode().len()
 }

@@ -77,7 +77,11 @@ impl Mapping for BrazeStream {
                 self.users.as_ref().map_or(Wants::Nothing, |users| users.wants(change))
             }
             // Braze has no groups, and a merge shows in the changes that follow it.
-            Applied::GroupChange(_) | Applied::Merge(_) => Wants::Nothing,
+            Applied::GroupChange(_)
+            | Applied::Merge(_)
+            | Applied::Identified(_)
+            | Applied::Erasure(_)
+            | Applied::Erased => Wants::Nothing,
         }
     }
 

@@ -12,10 +12,10 @@ mod applied;
 mod intake;
 
 pub use applied::{
-    Applied, AppliedBatch, AppliedEvent, GroupChange, IntakeRange, Merge, PropertyChange,
-    UserChange, UserProperties,
+    Applied, AppliedBatch, AppliedEvent, Erasure, GroupChange, Identified, IntakeRange, Merge,
+    PropertyChange, UserChange, UserProperties,
 };
-pub use intake::{IntakeBatch, IntakeEvent, Source};
+pub use intake::{Command, Erase, IntakeBatch, IntakeEvent, Source};
 
 use serde::{Deserialize, Serialize};
 

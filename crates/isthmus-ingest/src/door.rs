@@ -231,6 +231,7 @@ impl Door {
             client_upload_time: checked.client_upload_time(),
             remote_address: remote.as_deref(),
             events,
+            commands: Vec::new(),
         };
         Ok((batch.encode(), count, body.len()))
     }

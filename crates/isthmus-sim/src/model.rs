@@ -104,7 +104,11 @@ impl Model {
                 let changes = changes.map(|one| (one.name.to_owned(), one.to.map(json)));
                 (change.user_id, What::Change(changes.collect()))
             }
-            Applied::GroupChange(_) | Applied::Merge(_) => return Ok(()),
+            Applied::GroupChange(_)
+            | Applied::Merge(_)
+            | Applied::Identified(_)
+            | Applied::Erasure(_)
+            | Applied::Erased => return Ok(()),
         };
         self.items.push(Item { place, user_id: user_id.map(str::to_owned), what });
         Ok(())

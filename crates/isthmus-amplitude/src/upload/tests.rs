@@ -479,6 +479,7 @@ fn keeps_its_promises(upload: &CheckedUpload<'_>, source: Source) {
         client_upload_time: upload.client_upload_time(),
         remote_address: None,
         events: upload.events().collect(),
+        commands: Vec::new(),
     };
     assert_eq!(IntakeBatch::decode(&batch.encode()), Ok(batch));
 }

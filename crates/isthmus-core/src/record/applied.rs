@@ -4,7 +4,8 @@ use super::{RecordError, decode, encode};
 use crate::{AmplitudeId, Place};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+/// Version 1 had fewer kinds of items; what it has is the same.
+const VERSION: u8 = 2;
 
 /// What one run of the applier over part of the intake log produced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,14 @@ pub enum Applied<'a> {
     /// An anonymous person turned out to be a known one.
     #[serde(borrow)]
     Merge(Merge<'a>),
+    /// An anonymous person got a user id: their events under the device are the user's.
+    #[serde(borrow)]
+    Identified(Identified<'a>),
+    /// A person is to be forgotten, here and wherever they were told about.
+    #[serde(borrow)]
+    Erasure(Erasure<'a>),
+    /// What stood here was about a person who was forgotten.
+    Erased,
 }
 
 /// An event, deduplicated, with its person and its corrected time.
@@ -147,15 +156,50 @@ pub struct Merge<'a> {
     pub received_at: i64,
 }
 
+/// The person of `device_id`, anonymous until now, is `user_id`, who was never seen before.
+///
+/// Comes before everything that the person does under the user id. Where the user id was known
+/// already, there is a [`Merge`] instead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identified<'a> {
+    pub project: &'a str,
+    pub user: AmplitudeId,
+    pub user_id: &'a str,
+    pub device_id: &'a str,
+    pub event_time: i64,
+    pub received_at: i64,
+}
+
+/// A person and everybody who was merged into them are to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure<'a> {
+    pub project: &'a str,
+    /// What later answers call this erasure.
+    pub request: &'a str,
+    /// The person, and those merged into them.
+    pub users: Vec<AmplitudeId>,
+    #[serde(borrow)]
+    pub user_id: Option<&'a str>,
+    /// Devices that the person was seen on last.
+    #[serde(borrow)]
+    pub device_ids: Vec<&'a str>,
+    /// User properties at that moment, as one raw JSON object: streams that identify by one of them
+    /// need it.
+    pub user_properties: Option<&'a str>,
+    pub received_at: i64,
+}
+
 impl<'a> AppliedBatch<'a> {
     /// The bytes of this batch.
     pub fn encode(&self) -> Vec<u8> {
         encode(VERSION, self)
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Reads what [`Self::encode`] wrote, or version 1 of it. Zeros after the batch are passed over:
+    /// what was erased leaves room.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        decode(VERSION, bytes)
+        let version = bytes.first().copied().filter(|version| *version == 1);
+        decode(version.unwrap_or(VERSION), bytes)
     }
 }
 
@@ -165,27 +209,39 @@ impl<'a> Applied<'a> {
         match self {
             Self::Event(event) => event.user_properties,
             Self::UserChange(change) => change.user_properties,
-            Self::GroupChange(_) | Self::Merge(_) => UserProperties::None,
+            Self::Erasure(erasure) => {
+                erasure.user_properties.map_or(UserProperties::None, UserProperties::Inline)
+            }
+            Self::GroupChange(_) | Self::Merge(_) | Self::Identified(_) | Self::Erased => {
+                UserProperties::None
+            }
         }
     }
 
-    /// When the request that caused this item arrived, in milliseconds since the Unix epoch.
+    /// When the request that caused this item arrived, in milliseconds since the Unix epoch; zero
+    /// where the item was erased.
     pub fn received_at(&self) -> i64 {
         match self {
             Self::Event(event) => event.received_at,
             Self::UserChange(change) => change.received_at,
             Self::GroupChange(change) => change.received_at,
             Self::Merge(merge) => merge.received_at,
+            Self::Identified(identified) => identified.received_at,
+            Self::Erasure(erasure) => erasure.received_at,
+            Self::Erased => 0,
         }
     }
 
-    /// The project this item belongs to.
+    /// The project this item belongs to; empty where the item was erased.
     pub fn project(&self) -> &'a str {
         match self {
             Self::Event(event) => event.project,
             Self::UserChange(change) => change.project,
             Self::GroupChange(change) => change.project,
             Self::Merge(merge) => merge.project,
+            Self::Identified(identified) => identified.project,
+            Self::Erasure(erasure) => erasure.project,
+            Self::Erased => "",
         }
     }
 }

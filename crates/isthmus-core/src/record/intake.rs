@@ -3,7 +3,8 @@
 use super::{RecordError, decode, encode};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+/// Version 1 had no [`Source::Command`] and no commands.
+const VERSION: u8 = 2;
 
 /// Which door an intake batch came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,28 @@ pub enum Source {
     Identify,
     /// `/groupidentify`: group properties without an event.
     GroupIdentify,
+    /// No door for events: commands that take effect in their place among the events.
+    Command,
+}
+
+/// Something that changes what is known of people, and that is no event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command<'a> {
+    /// `/usermap`: queries count `user_id` as `global_user_id`; `None` takes that back.
+    Map { user_id: &'a str, global_user_id: Option<&'a str> },
+    /// Forget a person; see [`Erase`].
+    #[serde(borrow)]
+    Erase(Erase<'a>),
+}
+
+/// Removes one person and everybody who was merged into them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erase<'a> {
+    pub user: crate::AmplitudeId,
+    /// What later answers call this erasure.
+    pub request: &'a str,
+    /// Keep a salted hash of the person's ids, and drop later events that carry one of them.
+    pub refuse_later: bool,
 }
 
 /// Everything one accepted request carried, in the order it was sent.
@@ -32,6 +55,35 @@ pub struct IntakeBatch<'a> {
     pub remote_address: Option<&'a str>,
     #[serde(borrow)]
     pub events: Vec<IntakeEvent<'a>>,
+    /// After the events.
+    #[serde(borrow)]
+    pub commands: Vec<Command<'a>>,
+}
+
+/// A batch as version 1 wrote it.
+#[derive(Deserialize)]
+struct IntakeBatchV1<'a> {
+    project: &'a str,
+    source: Source,
+    received_at: i64,
+    client_upload_time: Option<i64>,
+    remote_address: Option<&'a str>,
+    #[serde(borrow)]
+    events: Vec<IntakeEvent<'a>>,
+}
+
+impl<'a> From<IntakeBatchV1<'a>> for IntakeBatch<'a> {
+    fn from(old: IntakeBatchV1<'a>) -> Self {
+        Self {
+            project: old.project,
+            source: old.source,
+            received_at: old.received_at,
+            client_upload_time: old.client_upload_time,
+            remote_address: old.remote_address,
+            events: old.events,
+            commands: Vec::new(),
+        }
+    }
 }
 
 /// One event, or one identification of `/identify` and `/groupidentify`, which have the event
@@ -71,9 +123,12 @@ impl<'a> IntakeBatch<'a> {
         encode(VERSION, self)
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Reads what [`Self::encode`] wrote, or version 1 of it.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        decode(VERSION, bytes)
+        match bytes.first() {
+            Some(1) => decode::<IntakeBatchV1<'a>>(1, bytes).map(Self::from),
+            _ => decode(VERSION, bytes),
+        }
     }
 }
 
@@ -106,6 +161,14 @@ mod tests {
                 client_upload_time: time,
                 remote_address: None,
                 events: vec![event.clone(), event],
+                commands: vec![
+                    Command::Map { user_id: &kind, global_user_id: user.as_deref() },
+                    Command::Erase(Erase {
+                        user: crate::AmplitudeId(7),
+                        request: &kind,
+                        refuse_later: flag,
+                    }),
+                ],
             };
             let bytes = batch.encode();
             prop_assert_eq!(IntakeBatch::decode(&bytes), Ok(batch));
@@ -115,5 +178,25 @@ mod tests {
         fn foreign_bytes_never_panic(bytes: Vec<u8>) {
             drop(IntakeBatch::decode(&bytes));
         }
+    }
+
+    /// What version 1 wrote ends where the commands begin.
+    #[test]
+    fn version_one_is_read() {
+        let batch = IntakeBatch {
+            project: "shop",
+            source: Source::Batch,
+            received_at: 5,
+            client_upload_time: None,
+            remote_address: Some("::1"),
+            events: vec![IntakeEvent { event_type: "Opened", ..IntakeEvent::default() }],
+            commands: Vec::new(),
+        };
+        let mut bytes = batch.encode();
+        assert_eq!(bytes.pop(), Some(0), "no commands");
+        if let Some(version) = bytes.first_mut() {
+            *version = 1;
+        }
+        assert_eq!(IntakeBatch::decode(&bytes), Ok(batch));
     }
 }

@@ -301,7 +301,11 @@ pub(super) fn insert_id<'a>(item: &Applied<'a>) -> Option<&'a str> {
     match item {
         Applied::Event(event) => event.insert_id,
         Applied::UserChange(change) => change.insert_id,
-        Applied::GroupChange(_) | Applied::Merge(_) => None,
+        Applied::GroupChange(_)
+        | Applied::Merge(_)
+        | Applied::Identified(_)
+        | Applied::Erasure(_)
+        | Applied::Erased => None,
     }
 }
 
@@ -311,7 +315,9 @@ pub(super) fn person(item: &Applied<'_>) -> Option<AmplitudeId> {
         Applied::Event(event) => Some(event.user),
         Applied::UserChange(change) => Some(change.user),
         Applied::Merge(merge) => Some(merge.into),
-        Applied::GroupChange(_) => None,
+        Applied::Identified(identified) => Some(identified.user),
+        Applied::Erasure(erasure) => erasure.users.first().copied(),
+        Applied::GroupChange(_) | Applied::Erased => None,
     }
 }
 

@@ -32,6 +32,10 @@ pub enum FoundKind {
     UserChange,
     GroupChange,
     Merge,
+    Identified,
+    Erasure,
+    /// Gone, with the person it was about.
+    Erased,
 }
 
 impl Found {
@@ -52,6 +56,14 @@ impl Found {
                 let ids = (Some(merge.user_id), Some(merge.device_id));
                 (FoundKind::Merge, "merge", ids, merge.event_time)
             }
+            Applied::Identified(identified) => {
+                let ids = (Some(identified.user_id), Some(identified.device_id));
+                (FoundKind::Identified, "identified", ids, identified.event_time)
+            }
+            Applied::Erasure(erasure) => {
+                (FoundKind::Erasure, "erasure", (erasure.user_id, None), erasure.received_at)
+            }
+            Applied::Erased => (FoundKind::Erased, "erased", (None, None), 0),
         };
         let (user_id, device_id) = ids;
         Self {

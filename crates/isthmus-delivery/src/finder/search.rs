@@ -55,7 +55,11 @@ impl Wanted<'_> {
                     Applied::Merge(merge) => {
                         ids.contains(&merge.into) || ids.contains(&merge.anonymous)
                     }
-                    Applied::GroupChange(_) => false,
+                    Applied::Identified(identified) => ids.contains(&identified.user),
+                    Applied::Erasure(erasure) => {
+                        erasure.users.iter().any(|user| ids.contains(user))
+                    }
+                    Applied::GroupChange(_) | Applied::Erased => false,
                 };
                 is_theirs && project.is_none_or(|project| project == item.project())
             }

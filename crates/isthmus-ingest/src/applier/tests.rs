@@ -53,6 +53,7 @@ impl Bench {
             client_upload_time: uploaded,
             remote_address: None,
             events: events.to_vec(),
+            commands: Vec::new(),
         };
         self.intake.append(batch.encode()).await.unwrap();
     }
@@ -106,6 +107,14 @@ impl Bench {
             Applied::Merge(merge) => {
                 writeln!(story, "merge {} into {}", merge.anonymous, merge.into).unwrap();
             }
+            Applied::Identified(identified) => {
+                writeln!(story, "identified {} as {}", identified.user, identified.user_id)
+                    .unwrap();
+            }
+            Applied::Erasure(erasure) => {
+                writeln!(story, "erasure {} of {:?}", erasure.request, erasure.users).unwrap();
+            }
+            Applied::Erased => story.push_str("erased\n"),
         }
     }
 

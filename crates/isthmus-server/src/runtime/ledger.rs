@@ -309,6 +309,9 @@ fn item_at(place: Place, found: Option<&Found>) -> LedgerItem {
         FoundKind::UserChange => "user update",
         FoundKind::GroupChange => "group update",
         FoundKind::Merge => "merge",
+        FoundKind::Identified => "identified",
+        FoundKind::Erasure => "erasure",
+        FoundKind::Erased => "erased",
     };
     let insert_id = found.and_then(|found| found.insert_id.clone());
     LedgerItem {
