@@ -14,6 +14,7 @@
 //! - [`form`]: `/identify` and `/groupidentify`, which come as a form.
 //! - [`refusal`]: the answers, success included.
 //! - `event`, `identity`, `groups`, `revenue`: one element of an upload, and the rules of its parts.
+//! - [`built_in`]: user properties that events carry as fields.
 //! - `property`: limits of property values, and the rewriting of what exceeds them.
 //! - `scan`: the JSON scanner below all of it.
 //!
@@ -21,6 +22,7 @@
 //! (March 2026) and from the source of its SDKs (April to August 2026); what the vendor leaves open
 //! is decided in favour of the SDKs.
 
+pub mod built_in;
 mod event;
 pub mod form;
 mod groups;

@@ -6,6 +6,7 @@
 //! - [`json`]: raw JSON objects walked without building a tree.
 //! - [`record`]: what the intake log and the event log hold, as versioned bytes.
 //! - [`profile`]: user properties and the operations that change them.
+//! - [`identity`]: who an event is about, and whom queries count together.
 //! - [`filter`]: property conditions, shared by streams and cohorts.
 //! - [`destination`]: the contract between a vendor crate and the delivery engine.
 //! - [`seam`]: clock, randomness, HTTP and backoff, so that a simulator can drive everything.
@@ -14,6 +15,7 @@ pub mod destination;
 pub mod filter;
 pub mod histogram;
 pub mod id;
+pub mod identity;
 pub mod json;
 pub mod profile;
 pub mod record;

@@ -11,7 +11,7 @@
 
 mod apply;
 mod directory;
-mod identity;
+mod profile;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -19,12 +19,12 @@ mod tests;
 pub use apply::SNAPSHOT_REACH_BYTES;
 
 use crate::metrics as names;
-use apply::Gathering;
+use apply::{Dropped, Gathering};
 use bumpalo::Bump;
 use directory::Directory;
 use isthmus_core::Place;
 use isthmus_core::record::{Applied, AppliedBatch, IntakeBatch, IntakeRange, RecordError};
-use isthmus_core::seam::Clock;
+use isthmus_core::seam::{Clock, Random};
 use isthmus_log::{Log, LogError, LogReader, Record};
 use isthmus_state::{State, StateError};
 use std::collections::VecDeque;
@@ -101,15 +101,17 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Opens the applier where it stopped, and brings state up to the event log.
+    /// Opens the applier where it stopped, and brings state up to the event log. `random` is asked
+    /// once in the life of `state`, for the salt of tombstones.
     pub fn open(
         state: &State,
         intake: Log,
         events: Log,
         clock: Arc<dyn Clock>,
+        random: &dyn Random,
         config: ApplierConfig,
     ) -> Result<Self, ApplierError> {
-        let directory = Directory::open(state, config.dedup_window)?;
+        let directory = Directory::open(state, config.dedup_window, random)?;
         let reader = intake.reader(directory.cursor.intake.offset.max(intake.start()))?;
         let persisted_at = clock.monotonic();
         let progress = watch::Sender::new(Progress::default());
@@ -235,15 +237,11 @@ impl Applier {
         let events = gathering.items.iter().filter(|item| matches!(item, Applied::Event(_)));
         let events = events.count() as u64;
         self.directory.cursor.applied += events;
-        self.directory.cursor.duplicates += gathering.duplicates;
+        self.directory.cursor.duplicates += gathering.dropped.duplicates;
         metrics::counter!(names::APPLIED, "kind" => "event").increment(events);
         metrics::counter!(names::APPLIED, "kind" => "change")
             .increment(gathering.items.len() as u64 - events);
-        metrics::counter!(names::DUPLICATES).increment(gathering.duplicates);
-        if gathering.oversized > 0 {
-            metrics::counter!(names::UPDATES_OVERSIZED).increment(gathering.oversized);
-            tracing::warn!(updates = gathering.oversized, "property updates dropped: too large");
-        }
+        count_dropped(gathering.dropped);
         let intake = IntakeRange { from, to };
         let received_at = received_at.unwrap_or_default();
         let encoded = AppliedBatch { intake, received_at, items: gathering.items }.encode();
@@ -308,5 +306,20 @@ impl Applier {
             progress.duplicates = cursor.duplicates;
         });
         Ok(())
+    }
+}
+
+fn count_dropped(dropped: Dropped) {
+    let Dropped { duplicates, oversized, too_many, refused, mappings } = dropped;
+    metrics::counter!(names::DUPLICATES).increment(duplicates);
+    metrics::counter!(names::REFUSED).increment(refused);
+    for (reason, updates) in [("too_large", oversized), ("too_many", too_many)] {
+        if updates > 0 {
+            metrics::counter!(names::UPDATES_DROPPED, "reason" => reason).increment(updates);
+            tracing::warn!(updates, reason, "property updates dropped");
+        }
+    }
+    if mappings > 0 {
+        tracing::warn!(mappings, "user mappings dropped: a cycle or too long a chain");
     }
 }

@@ -12,7 +12,10 @@ pub const ANSWER_SECONDS: &str = "isthmus_ingest_answer_seconds";
 pub const APPLIED: &str = "isthmus_applier_items_total";
 /// Events dropped because they were seen before.
 pub const DUPLICATES: &str = "isthmus_applier_duplicates_total";
-/// Property updates dropped because the properties would have become too large.
-pub const UPDATES_OVERSIZED: &str = "isthmus_applier_updates_oversized_total";
+/// Events dropped because they are of people who were erased.
+pub const REFUSED: &str = "isthmus_applier_refused_total";
+/// Property updates dropped, by `reason`: `too_large` where the properties would have become so,
+/// `too_many` beyond what one person may have within an hour.
+pub const UPDATES_DROPPED: &str = "isthmus_applier_updates_dropped_total";
 /// Bytes of the intake log that wait to be applied.
 pub const LAG_BYTES: &str = "isthmus_applier_lag_bytes";

@@ -102,8 +102,8 @@ impl Server {
         let intake = open("intake", log_config(&config.log, Some(&config.ingest)))?;
         let events = open("events", log_config(&config.log, None))?;
         let applier_config = ApplierConfig { dedup_window: config.ingest.insert_id_window };
-        let applier =
-            Applier::open(&state, intake.clone(), events.clone(), clock.clone(), applier_config)?;
+        let (clocked, logs) = (clock.clone(), (intake.clone(), events.clone()));
+        let applier = Applier::open(&state, logs.0, logs.1, clocked, &*random, applier_config)?;
         let door = Arc::new(Door::new(intake.clone(), clock.clone(), door_rules(&config.ingest)));
         door.set_projects(&assembly.projects);
         let http = Arc::new(SystemHttp::new(clock.clone())?);

@@ -86,7 +86,8 @@ impl Program {
         let (events, events_writer, _) = open("events", scenario.log)?;
         let (journal, journal_writer, _) = open("journal", scenario.journal)?;
         let config = ApplierConfig { dedup_window: DEDUP_WINDOW };
-        let applier = Applier::open(&state, intake.clone(), events.clone(), clock.clone(), config);
+        let (random, logs) = (&*ground.random, (intake.clone(), events.clone()));
+        let applier = Applier::open(&state, logs.0, logs.1, clock.clone(), random, config);
         let applier = applier.map_err(|error| told("applier", &error))?;
         let door = Door::new(intake.clone(), clock.clone(), DoorRules::default());
         door.set_projects(std::slice::from_ref(&scenario.project));

@@ -10,8 +10,11 @@ pub mod delivery_history;
 pub mod delivery_samples;
 pub mod groups;
 mod key;
+pub mod past_values;
 pub mod people;
 pub mod seen;
+pub mod tombstones;
+pub mod user_map;
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -80,6 +83,12 @@ impl State {
     pub fn bytes_on_disk(&self) -> Result<u64, StateError> {
         Ok(self.database.disk_space()?)
     }
+}
+
+/// Rewrites the tables of `keyspace`: of what was removed from it, nothing is left in them.
+fn compact(keyspace: &fjall::Keyspace) -> Result<(), StateError> {
+    keyspace.rotate_memtable_and_wait()?;
+    Ok(keyspace.major_compact()?)
 }
 
 /// One version byte, then postcard.

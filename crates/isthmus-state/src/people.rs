@@ -5,10 +5,12 @@
 
 use crate::{State, StateError, WriteBatch};
 use fjall::Keyspace;
-use isthmus_core::{AmplitudeId, Place};
+use isthmus_core::{AmplitudeId, Place, json};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
-const VERSION: u8 = 1;
+/// Version 1 knew no built-in properties, no times of values, no devices.
+const VERSION: u8 = 2;
 
 /// What is known of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,16 +19,107 @@ pub struct Person {
     pub project: String,
     /// The user id bound to this person, once there is one; it never changes.
     pub user_id: Option<String>,
-    /// User properties as one raw JSON object; empty when there are none.
-    pub properties: String,
+    /// Custom user properties.
+    pub custom: Values,
+    /// Built-in user properties: what events say of platform, device, place, language and version.
+    pub built_in: Values,
     /// Where the event log holds the present properties, if it does.
     pub snapshot: Option<Place>,
     /// Groups the person belongs to, as one raw JSON object; empty when there are none.
     pub groups: String,
     /// Earliest event time seen, in milliseconds since the Unix epoch.
     pub first_event_time: Option<i64>,
+    /// Day of the latest event time seen, in days since the Unix epoch (UTC).
+    pub last_event_day: Option<i64>,
+    /// What the latest event was sent by.
+    pub library: Option<String>,
+    /// Property updates within one hour.
+    pub updates: Updates,
+    /// Device ids that led to this person, the latest last; some may lead to others by now.
+    pub devices: Vec<String>,
     /// The person that this anonymous one turned out to be.
     pub merged_into: Option<AmplitudeId>,
+    /// Anonymous persons who turned out to be this one.
+    pub merged: Vec<AmplitudeId>,
+}
+
+/// Properties with the time since when each has its value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Values {
+    /// One raw JSON object; empty when there are none.
+    pub text: String,
+    /// Per member of the object, in its order: since when, in milliseconds since the Unix epoch.
+    /// Shorter where that is not known.
+    pub since: Vec<i64>,
+}
+
+/// How many property updates there were in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Updates {
+    /// Hours since the Unix epoch.
+    pub hour: i64,
+    pub count: u32,
+}
+
+/// A person as version 1 wrote it.
+#[derive(Deserialize)]
+struct PersonV1 {
+    project: String,
+    user_id: Option<String>,
+    properties: String,
+    snapshot: Option<Place>,
+    groups: String,
+    first_event_time: Option<i64>,
+    merged_into: Option<AmplitudeId>,
+}
+
+impl From<PersonV1> for Person {
+    fn from(old: PersonV1) -> Self {
+        Self {
+            project: old.project,
+            user_id: old.user_id,
+            custom: Values { text: old.properties, since: Vec::new() },
+            snapshot: old.snapshot,
+            groups: old.groups,
+            first_event_time: old.first_event_time,
+            merged_into: old.merged_into,
+            ..Self::default()
+        }
+    }
+}
+
+impl Person {
+    /// All user properties, as one raw JSON object; empty when there are none. Where a custom property
+    /// has the name of a built-in one, the custom one shows.
+    pub fn properties(&self) -> Cow<'_, str> {
+        let (custom, built_in) = (&self.custom.text, &self.built_in.text);
+        if built_in.is_empty() {
+            return Cow::Borrowed(custom);
+        }
+        if custom.is_empty() {
+            return Cow::Borrowed(built_in);
+        }
+        let mut both = String::with_capacity(custom.len() + built_in.len());
+        both.push_str(custom.strip_suffix('}').unwrap_or(custom));
+        for (name, value) in json::members(built_in) {
+            if json::member(custom, &name).is_some() {
+                continue;
+            }
+            both.push(',');
+            json::push_text(&mut both, &name);
+            both.push(':');
+            both.push_str(value);
+        }
+        both.push('}');
+        Cow::Owned(both)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        match bytes.first() {
+            Some(1) => crate::decode::<PersonV1>("person", 1, bytes).map(Self::from),
+            _ => crate::decode("person", VERSION, bytes),
+        }
+    }
 }
 
 /// Which kind of id leads to a person.
@@ -56,33 +149,67 @@ impl People {
         kind: IdKind,
         id: &str,
     ) -> Result<Option<AmplitudeId>, StateError> {
-        let Some(value) = self.ids.get(id_key(project, kind, id))? else { return Ok(None) };
+        let Some(value) = self.ids.get(&*Link::of(project, kind, id).0)? else { return Ok(None) };
         let bytes = <[u8; 8]>::try_from(&*value)
             .map_err(|error| StateError::malformed("person of an id", &error))?;
         Ok(Some(AmplitudeId(u64::from_be_bytes(bytes))))
     }
 
-    /// Makes `id` lead to `person`.
-    pub fn link(
-        &self,
-        batch: &mut WriteBatch,
-        project: &str,
-        kind: IdKind,
-        id: &str,
-        person: AmplitudeId,
-    ) {
-        batch.insert(&self.ids, id_key(project, kind, id), person.0.to_be_bytes());
+    /// Makes the id of `link` lead to `person`, or to nobody.
+    pub fn link(&self, batch: &mut WriteBatch, link: &Link, person: Option<AmplitudeId>) {
+        match person {
+            Some(person) => batch.insert(&self.ids, &*link.0, person.0.to_be_bytes()),
+            None => batch.remove(&self.ids, &*link.0),
+        }
+    }
+
+    /// The links of all ids that lead to one of `persons`; walks all there are.
+    pub fn links_to(&self, persons: &[AmplitudeId]) -> Result<Vec<Link>, StateError> {
+        let mut found = Vec::new();
+        for entry in self.ids.iter() {
+            let (key, value) = entry.into_inner()?;
+            let leads = <[u8; 8]>::try_from(&*value).map(u64::from_be_bytes).map(AmplitudeId);
+            if leads.is_ok_and(|person| persons.contains(&person)) {
+                found.push(Link(key.to_vec().into()));
+            }
+        }
+        Ok(found)
     }
 
     /// The person with this Amplitude id.
     pub fn get(&self, person: AmplitudeId) -> Result<Option<Person>, StateError> {
         let Some(value) = self.people.get(person.0.to_be_bytes())? else { return Ok(None) };
-        crate::decode("person", VERSION, &value).map(Some)
+        Person::decode(&value).map(Some)
+    }
+
+    /// The persons who are merged into `person`; walks all there are.
+    pub fn merged_into(&self, person: AmplitudeId) -> Result<Vec<AmplitudeId>, StateError> {
+        let mut found = Vec::new();
+        for entry in self.people.iter() {
+            let (key, value) = entry.into_inner()?;
+            if Person::decode(&value)?.merged_into == Some(person)
+                && let Ok(key) = <[u8; 8]>::try_from(&*key)
+            {
+                found.push(AmplitudeId(u64::from_be_bytes(key)));
+            }
+        }
+        Ok(found)
     }
 
     /// Writes what is known of `person`.
     pub fn put(&self, batch: &mut WriteBatch, person: AmplitudeId, known: &Person) {
         batch.insert(&self.people, person.0.to_be_bytes(), crate::encode(VERSION, known));
+    }
+
+    /// Forgets `person`.
+    pub fn remove(&self, batch: &mut WriteBatch, person: AmplitudeId) {
+        batch.remove(&self.people, person.0.to_be_bytes());
+    }
+
+    /// Rewrites what is stored, so that nothing of what was removed is left on disk.
+    pub fn compact(&self) -> Result<(), StateError> {
+        crate::compact(&self.ids)?;
+        crate::compact(&self.people)
     }
 
     /// How many persons there are, roughly.
@@ -91,17 +218,52 @@ impl People {
     }
 }
 
-/// Kind, project, a zero byte, id: ids of one project stand together.
-fn id_key(project: &str, kind: IdKind, id: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(project.len() + id.len() + 2);
-    key.push(match kind {
-        IdKind::User => b'u',
-        IdKind::Device => b'd',
-    });
-    key.extend_from_slice(project.as_bytes());
-    key.push(0);
-    key.extend_from_slice(id.as_bytes());
-    key
+/// One id of one project, as a key: kind, project, a zero byte, id. Ids of one project stand together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Link(Box<[u8]>);
+
+impl Link {
+    /// The link of `id`.
+    pub fn of(project: &str, kind: IdKind, id: &str) -> Self {
+        let mut key = Vec::with_capacity(project.len() + id.len() + 2);
+        Self::fill(&mut key, project, kind, id);
+        Self(key.into())
+    }
+
+    /// The link that [`Self::fill`] wrote.
+    pub fn filled(key: &[u8]) -> Self {
+        Self(key.into())
+    }
+
+    /// Writes the bytes of a link into `key`, for looking up without an allocation.
+    pub fn fill(key: &mut Vec<u8>, project: &str, kind: IdKind, id: &str) {
+        key.clear();
+        key.push(match kind {
+            IdKind::User => b'u',
+            IdKind::Device => b'd',
+        });
+        key.extend_from_slice(project.as_bytes());
+        key.push(0);
+        key.extend_from_slice(id.as_bytes());
+    }
+
+    /// Kind and id; `None` when the bytes are not those of a link.
+    pub fn id(&self) -> Option<(IdKind, &str)> {
+        let (kind, rest) = self.0.split_first()?;
+        let kind = match kind {
+            b'u' => IdKind::User,
+            b'd' => IdKind::Device,
+            _ => return None,
+        };
+        let id = rest.splitn(2, |byte| *byte == 0).nth(1)?;
+        Some((kind, std::str::from_utf8(id).ok()?))
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Link {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +276,8 @@ mod tests {
         let person = Person {
             project: "shop".into(),
             user_id: Some("ana".into()),
-            properties: r#"{"plan":"pro"}"#.into(),
+            custom: Values { text: r#"{"plan":"pro"}"#.into(), since: vec![1_770_000_000_000] },
+            devices: vec!["d-1".into()],
             snapshot: Some(Place { offset: 7, index: 3 }),
             ..Person::default()
         };
@@ -122,7 +285,9 @@ mod tests {
             let state = State::open(folder.path()).unwrap();
             let people = People::open(&state).unwrap();
             let mut batch = state.batch();
-            people.link(&mut batch, "shop", IdKind::User, "ana", AmplitudeId(100));
+            let link = Link::of("shop", IdKind::User, "ana");
+            assert_eq!(link.id(), Some((IdKind::User, "ana")));
+            people.link(&mut batch, &link, Some(AmplitudeId(100)));
             people.put(&mut batch, AmplitudeId(100), &person);
             batch.commit().unwrap();
             state.persist().unwrap();
@@ -134,5 +299,31 @@ mod tests {
         assert_eq!(people.get(AmplitudeId(100)).unwrap(), Some(person));
         assert_eq!(people.find("shop", IdKind::Device, "ana").unwrap(), None);
         assert_eq!(people.find("other", IdKind::User, "ana").unwrap(), None);
+    }
+
+    #[test]
+    fn persons_of_version_one_are_read() {
+        #[derive(Serialize)]
+        struct Old<'a> {
+            project: &'a str,
+            user_id: Option<&'a str>,
+            properties: &'a str,
+            snapshot: Option<Place>,
+            groups: &'a str,
+            first_event_time: Option<i64>,
+            merged_into: Option<AmplitudeId>,
+        }
+        let old = Old {
+            project: "shop",
+            user_id: Some("ana"),
+            properties: "{}",
+            snapshot: None,
+            groups: "",
+            first_event_time: Some(5),
+            merged_into: None,
+        };
+        let read = Person::decode(&crate::encode(1, &old)).unwrap();
+        assert_eq!((read.user_id.as_deref(), read.first_event_time), (Some("ana"), Some(5)));
+        assert_eq!(read.custom, Values { text: "{}".into(), since: Vec::new() });
     }
 }

@@ -10,7 +10,7 @@ use isthmus_core::record::{
 use isthmus_core::seam::ManualClock;
 use isthmus_log::{LogConfig, RealDisk};
 use isthmus_state::State;
-use isthmus_state::people::Person;
+use isthmus_state::people::{Link, Person};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::fs;
@@ -490,9 +490,9 @@ async fn ids_lead_to_persons_in_every_project_and_to_what_these_became() {
     let case = Case::new(10);
     let people = People::open(&case.state).unwrap();
     let mut batch = case.state.batch();
-    people.link(&mut batch, "shop", IdKind::User, "ana", AmplitudeId(1));
-    people.link(&mut batch, "shop", IdKind::Device, "ana", AmplitudeId(2));
-    people.link(&mut batch, "app", IdKind::User, "ana", AmplitudeId(3));
+    people.link(&mut batch, &Link::of("shop", IdKind::User, "ana"), Some(AmplitudeId(1)));
+    people.link(&mut batch, &Link::of("shop", IdKind::Device, "ana"), Some(AmplitudeId(2)));
+    people.link(&mut batch, &Link::of("app", IdKind::User, "ana"), Some(AmplitudeId(3)));
     let merged = Person { merged_into: Some(AmplitudeId(4)), ..Person::default() };
     people.put(&mut batch, AmplitudeId(2), &merged);
     batch.commit().unwrap();

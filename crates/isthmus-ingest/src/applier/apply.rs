@@ -1,18 +1,22 @@
 //! One intake batch applied: what it does to state and what it adds to the event log.
 
-use super::directory::Directory;
-use super::identity::{DeviceSight, Resolution, UserSight, Who, resolve};
+use super::directory::{Directory, Memo, REMEMBERED_MAX};
+use super::profile::Profile;
 use bumpalo::Bump;
+use isthmus_amplitude::built_in::{self, Said};
+use isthmus_core::identity::{DeviceSight, Resolution, UserSight, Who, resolve};
 use isthmus_core::profile::{self, Properties};
 use isthmus_core::record::{
-    Applied, AppliedEvent, GroupChange, IntakeBatch, IntakeEvent, Merge, PropertyChange,
-    UserChange, UserProperties,
+    Applied, AppliedEvent, Command, Erase, Erasure, GroupChange, Identified, IntakeBatch,
+    IntakeEvent, Merge, PropertyChange, Source, UserChange, UserProperties,
 };
 use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_state::StateError;
-use isthmus_state::people::IdKind;
+use isthmus_state::past_values::PastValue;
+use isthmus_state::people::{IdKind, Updates};
 use isthmus_state::seen::EventKey;
 use std::cell::Cell;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A snapshot of user properties further back in the event log than this is written anew, so that
 /// a reader finds it in memory and the log can be trimmed behind its readers.
@@ -27,6 +31,16 @@ const OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// 1,024 characters a value leave room for hundreds of properties here.
 const PROPERTIES_BYTES_MAX: usize = 256 << 10;
 
+/// Updates of custom properties of one person within an hour; those beyond are dropped and counted
+/// (`amplitude-ingest.md` 12.7). An update that changes nothing does not count.
+const UPDATES_PER_HOUR: u32 = 1_800;
+
+/// Values longer than this are not remembered once they have changed.
+const PAST_VALUE_BYTES_MAX: usize = 1 << 10;
+
+const HOUR_MILLIS: i64 = 3_600_000;
+const DAY_MILLIS: i64 = 86_400_000;
+
 /// Clocks that differ by less are left alone (`amplitude-ingest.md` 10.2).
 const SKEW_TOLERATED_MILLIS: u64 = 60_000;
 
@@ -37,11 +51,24 @@ pub(super) struct Gathering<'a> {
     /// Offset that the event log's record will have.
     offset: u64,
     pub(super) items: Vec<Applied<'a>>,
-    pub(super) duplicates: u64,
-    /// Updates dropped because the properties would have become too large.
-    pub(super) oversized: u64,
+    pub(super) dropped: Dropped,
     /// Bytes of text among the items, about.
     bytes: Cell<usize>,
+}
+
+/// What came in and had no effect, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dropped {
+    /// Events seen before.
+    pub(super) duplicates: u64,
+    /// Updates with which the properties would have become too large.
+    pub(super) oversized: u64,
+    /// Updates beyond what one person may have within an hour.
+    pub(super) too_many: u64,
+    /// Events of people who were erased.
+    pub(super) refused: u64,
+    /// Mappings of user ids that would form a cycle or too long a chain.
+    pub(super) mappings: u64,
 }
 
 /// The ids of an event after derivation, and its times.
@@ -76,11 +103,12 @@ impl FirstSight {
 impl<'a> Gathering<'a> {
     pub(super) fn new(arena: &'a Bump, offset: u64) -> Self {
         let items = Vec::new();
-        Self { arena, offset, items, duplicates: 0, oversized: 0, bytes: Cell::new(0) }
+        Self { arena, offset, items, dropped: Dropped::default(), bytes: Cell::new(0) }
     }
 
-    /// Applies the events of `batch` from `first` on, in order, up to `until` or, without it, until
-    /// the items are due to be written; returns the index of the first event that is left.
+    /// Applies the events of `batch` from `first` on and then its commands, in order, up to `until`
+    /// or, without it, until the items are due to be written; returns the index of the first one that
+    /// is left. Commands are numbered after the events.
     pub(super) fn apply(
         &mut self,
         directory: &mut Directory,
@@ -95,6 +123,21 @@ impl<'a> Gathering<'a> {
             self.apply_event(directory, batch, event)?;
             let payload = [event.event_properties, event.fields].into_iter().flatten();
             self.bytes.update(|bytes| bytes + payload.map(str::len).sum::<usize>());
+        }
+        for (index, command) in (batch.events.len()..).zip(&batch.commands) {
+            if index < first {
+                continue;
+            }
+            if until.map_or_else(|| self.is_full(), |until| index >= until) {
+                return Ok(Some(index));
+            }
+            match command {
+                Command::Map { user_id, global_user_id } => {
+                    let mapped = directory.map_user(batch.project, user_id, *global_user_id)?;
+                    self.dropped.mappings += u64::from(!mapped);
+                }
+                Command::Erase(erase) => self.erase(directory, batch, erase)?,
+            }
         }
         Ok(None)
     }
@@ -123,6 +166,10 @@ impl<'a> Gathering<'a> {
             }
             return Ok(());
         };
+        if directory.refuses(batch.project, event.user_id, event.device_id) {
+            self.dropped.refused += 1;
+            return Ok(());
+        }
         if !self.is_first_sight(directory, batch, event, subject.device_id)? {
             return Ok(());
         }
@@ -131,16 +178,19 @@ impl<'a> Gathering<'a> {
         }
         let (person, first) = self.identify(directory, &subject)?;
         let is_identify = event.event_type == "$identify";
-        let known = directory.person(person)?;
-        if known.first_event_time.is_none_or(|first| subject.event_time < first) && !is_identify {
-            directory.person_mut(person)?.first_event_time = Some(subject.event_time);
+        if !is_identify {
+            note_times(directory, person, subject.event_time)?;
         }
         if let (true, Some(groups)) = (is_identify, event.groups) {
             let joined = join_groups(&directory.person(person)?.groups, groups);
             directory.person_mut(person)?.groups = joined;
         }
         if !event.skip_user_properties_sync {
-            self.change_properties(directory, event, &subject, person, first)?;
+            let said = match batch.source {
+                Source::Identify => Said::ByIdentification,
+                _ => Said::ByEvent,
+            };
+            self.change_properties(directory, event, &subject, person, first, said)?;
         }
         if is_identify {
             return Ok(());
@@ -216,7 +266,7 @@ impl<'a> Gathering<'a> {
             (None, _, _) => return Ok(true),
         };
         let first = directory.first_sight(key, Timestamp::from_millis(batch.received_at))?;
-        self.duplicates += u64::from(!first);
+        self.dropped.duplicates += u64::from(!first);
         Ok(first)
     }
 
@@ -246,10 +296,20 @@ impl<'a> Gathering<'a> {
         };
         if let (true, Some(user_id)) = (resolution.bind_user, subject.user_id) {
             directory.person_mut(person)?.user_id = Some(user_id.to_owned());
-            directory.link(subject.project, IdKind::User, user_id, person);
+            directory.link(subject.project, IdKind::User, user_id, person)?;
+            if resolution.promotes() {
+                self.items.push(Applied::Identified(Identified {
+                    project: subject.project,
+                    user: person,
+                    user_id,
+                    device_id: subject.device_id,
+                    event_time: subject.event_time,
+                    received_at: subject.received_at,
+                }));
+            }
         }
         if resolution.link_device {
-            directory.link(subject.project, IdKind::Device, subject.device_id, person);
+            directory.link(subject.project, IdKind::Device, subject.device_id, person)?;
         }
         if let (Some(anonymous), Some(user_id)) = (resolution.merge, subject.user_id) {
             self.merge(directory, subject, anonymous, person, user_id)?;
@@ -272,8 +332,16 @@ impl<'a> Gathering<'a> {
     ) -> Result<(), StateError> {
         let left = directory.person_mut(anonymous)?;
         left.merged_into = Some(into);
-        let gained = std::mem::take(&mut left.properties);
         left.snapshot = None;
+        let (custom, built_in) =
+            (std::mem::take(&mut left.custom), std::mem::take(&mut left.built_in));
+        let (first_event_time, last_event_day) = (left.first_event_time, left.last_event_day);
+        let known = directory.person_mut(into)?;
+        if known.merged.len() < REMEMBERED_MAX {
+            known.merged.push(anonymous);
+        }
+        known.first_event_time = earliest(known.first_event_time, first_event_time);
+        known.last_event_day = known.last_event_day.max(last_event_day);
         self.items.push(Applied::Merge(Merge {
             project: subject.project,
             anonymous,
@@ -283,17 +351,27 @@ impl<'a> Gathering<'a> {
             event_time: subject.event_time,
             received_at: subject.received_at,
         }));
-        if gained.is_empty() {
+        if custom.text.is_empty() && built_in.text.is_empty() {
             return Ok(());
         }
-        let mut properties = parse(&directory.person(into)?.properties);
-        let changes = profile::adopt(&mut properties, &parse(&gained));
+        let known = directory.person(into)?;
+        let (mut own, mut own_built_in) =
+            (Profile::read(&known.custom), Profile::read(&known.built_in));
+        let gained = own.adopt(&Profile::read(&custom));
+        let gained_built_in = own_built_in.adopt(&Profile::read(&built_in));
+        let changes = visible(gained, gained_built_in, &own, &own_built_in);
         if changes.is_empty() {
             return Ok(());
         }
-        self.push_change(directory, subject, into, &properties, changes, None, FirstSight::NONE)
+        let known = directory.person_mut(into)?;
+        (known.custom, known.built_in) = (own.write(), own_built_in.write());
+        known.snapshot = None;
+        *directory.memo(into)? = Memo::default();
+        self.push_change(directory, subject, into, changes, None, FirstSight::NONE)
     }
 
+    /// Folds what the event says of the person into their properties, custom and built-in, and tells
+    /// what changed; tells of a first sight even when nothing did.
     fn change_properties(
         &mut self,
         directory: &mut Directory,
@@ -301,36 +379,71 @@ impl<'a> Gathering<'a> {
         subject: &Subject<'a>,
         person: AmplitudeId,
         first: FirstSight,
+        said: Said,
     ) -> Result<(), StateError> {
-        let Some(update) = event.user_properties.filter(|update| profile::could_change(update))
-        else {
-            if first.is_any() {
-                let properties = parse(&directory.person(person)?.properties);
-                let insert_id = event.insert_id;
-                self.push_change(
-                    directory,
-                    subject,
-                    person,
-                    &properties,
-                    Vec::new(),
-                    insert_id,
-                    first,
-                )?;
-            }
-            return Ok(());
-        };
-        let before = directory.person(person)?.properties.len();
-        let mut properties = parse(&directory.person(person)?.properties);
-        let mut changes = profile::fold(&mut properties, &parse(update));
-        if self.is_oversized(before, &properties) {
-            properties = parse(&directory.person(person)?.properties);
-            changes.clear();
+        let built_in = change_built_in(directory, event, subject, person, said)?;
+        let custom = self.change_custom(directory, event, subject, person)?;
+        let mut changes = Vec::new();
+        if !custom.is_empty() || !built_in.is_empty() {
+            let known = directory.person_mut(person)?;
+            known.snapshot = None;
+            let (own, own_built_in) =
+                (Profile::read(&known.custom), Profile::read(&known.built_in));
+            changes = visible(custom, built_in, &own, &own_built_in);
         }
         if changes.is_empty() && !first.is_any() {
             return Ok(());
         }
-        let insert_id = event.insert_id;
-        self.push_change(directory, subject, person, &properties, changes, insert_id, first)
+        self.push_change(directory, subject, person, changes, event.insert_id, first)
+    }
+
+    fn change_custom(
+        &mut self,
+        directory: &mut Directory,
+        event: &IntakeEvent<'a>,
+        subject: &Subject<'a>,
+        person: AmplitudeId,
+    ) -> Result<Vec<profile::Change>, StateError> {
+        let Some(update) = event.user_properties.filter(|update| profile::could_change(update))
+        else {
+            return Ok(Vec::new());
+        };
+        // The same plain values again change nothing, which is what most servers send.
+        let plain = !update.contains("\"$");
+        let hash = plain.then(|| xxh3_64(update.as_bytes()));
+        let memo = directory.memo(person)?;
+        if std::mem::replace(&mut memo.update, hash) == hash && plain {
+            return Ok(Vec::new());
+        }
+        let known = directory.person(person)?;
+        let (before, updates) = (known.custom.text.len(), known.updates);
+        let mut profile = Profile::read(&known.custom);
+        let changes = profile::fold(&mut profile.properties, &parse(update));
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        let hour = subject.received_at.div_euclid(HOUR_MILLIS);
+        let count = if updates.hour == hour { updates.count } else { 0 };
+        let too_many = count >= UPDATES_PER_HOUR;
+        self.dropped.too_many += u64::from(too_many);
+        if too_many || self.is_oversized(before, &profile.properties) {
+            directory.memo(person)?.update = None;
+            return Ok(Vec::new());
+        }
+        for change in &changes {
+            let Some(from) = &change.from else { continue };
+            let value = from.to_string();
+            if value.len() <= PAST_VALUE_BYTES_MAX {
+                let name = change.name.clone();
+                let (from, until) = (profile.since(&name), subject.received_at);
+                directory.remember(person, PastValue { name, value, from, until });
+            }
+        }
+        profile.changed(&changes, subject.received_at);
+        let known = directory.person_mut(person)?;
+        known.custom = profile.write();
+        known.updates = Updates { hour, count: count + 1 };
+        Ok(changes)
     }
 
     /// Whether an update from `before` bytes to `properties` goes beyond the bound; what is beyond
@@ -338,26 +451,19 @@ impl<'a> Gathering<'a> {
     fn is_oversized(&mut self, before: usize, properties: &Properties) -> bool {
         let after = text(properties).len();
         let oversized = after > PROPERTIES_BYTES_MAX && after > before;
-        self.oversized += u64::from(oversized);
+        self.dropped.oversized += u64::from(oversized);
         oversized
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a field of the change that is pushed")]
     fn push_change(
         &mut self,
         directory: &mut Directory,
         subject: &Subject<'a>,
         person: AmplitudeId,
-        properties: &Properties,
         changes: Vec<profile::Change>,
         insert_id: Option<&'a str>,
         first: FirstSight,
     ) -> Result<(), StateError> {
-        if !changes.is_empty() {
-            let known = directory.person_mut(person)?;
-            known.properties = text(properties);
-            known.snapshot = None;
-        }
         let changes = self.changes(changes);
         let user_properties = self.snapshot(directory, person)?;
         self.items.push(Applied::UserChange(UserChange {
@@ -385,18 +491,48 @@ impl<'a> Gathering<'a> {
         person: AmplitudeId,
     ) -> Result<UserProperties<'a>, StateError> {
         let known = directory.person(person)?;
-        if known.properties.is_empty() {
-            return Ok(UserProperties::None);
-        }
         if let Some(place) = known.snapshot
             && self.offset.saturating_sub(place.offset) <= SNAPSHOT_REACH_BYTES
         {
             return Ok(UserProperties::At(place));
         }
-        let inline = self.own(&known.properties);
+        let properties = known.properties();
+        if properties.is_empty() {
+            return Ok(UserProperties::None);
+        }
+        let inline = self.own(&properties);
         let index = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         directory.person_mut(person)?.snapshot = Some(Place { offset: self.offset, index });
         Ok(UserProperties::Inline(inline))
+    }
+
+    fn erase(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        erase: &Erase<'a>,
+    ) -> Result<(), StateError> {
+        let Some(user) = directory.canonical(erase.user)? else { return Ok(()) };
+        let known = directory.person(user)?;
+        if known.project != batch.project {
+            return Ok(());
+        }
+        let user_id = known.user_id.as_deref().map(|user_id| self.own(user_id));
+        let properties = known.properties();
+        let user_properties = (!properties.is_empty()).then(|| self.own(&properties));
+        let users = directory.family(user)?;
+        let buried_at = erase.refuse_later.then(|| Timestamp::from_millis(batch.received_at));
+        let device_ids = directory.erase(batch.project, &users, buried_at)?;
+        self.items.push(Applied::Erasure(Erasure {
+            project: batch.project,
+            request: erase.request,
+            users,
+            user_id,
+            device_ids: device_ids.iter().map(|device| self.own(device)).collect(),
+            user_properties,
+            received_at: batch.received_at,
+        }));
+        Ok(())
     }
 
     fn change_groups(
@@ -470,13 +606,93 @@ impl<'a> Gathering<'a> {
     }
 }
 
+fn change_built_in(
+    directory: &mut Directory,
+    event: &IntakeEvent<'_>,
+    subject: &Subject<'_>,
+    person: AmplitudeId,
+    said: Said,
+) -> Result<Vec<profile::Change>, StateError> {
+    let has_revenue = built_in::has_revenue(event.event_properties);
+    let hash = xxh3_64(event.fields.unwrap_or_default().as_bytes())
+        ^ (u64::from(has_revenue) << 1 | u64::from(said == Said::ByEvent));
+    let memo = directory.memo(person)?;
+    if memo.fields.replace(hash) == Some(hash) {
+        return Ok(Vec::new());
+    }
+    if said == Said::ByEvent {
+        let library = built_in::library(event.fields);
+        if directory.person(person)?.library.as_deref() != Some(&*library) {
+            directory.person_mut(person)?.library = Some(library.into_owned());
+        }
+    }
+    let mut profile = Profile::read(&directory.person(person)?.built_in);
+    let changes = built_in::apply(&mut profile.properties, event.fields, has_revenue, said);
+    if !changes.is_empty() {
+        profile.changed(&changes, subject.received_at);
+        directory.person_mut(person)?.built_in = profile.write();
+    }
+    Ok(changes)
+}
+
+/// First and last times of a person; only what changes is written.
+fn note_times(
+    directory: &mut Directory,
+    person: AmplitudeId,
+    event_time: i64,
+) -> Result<(), StateError> {
+    let day = event_time.div_euclid(DAY_MILLIS);
+    let known = directory.person(person)?;
+    let is_first = known.first_event_time.is_none_or(|first| event_time < first);
+    let is_last = known.last_event_day.is_none_or(|last| day > last);
+    if is_first || is_last {
+        let known = directory.person_mut(person)?;
+        known.first_event_time = earliest(known.first_event_time, Some(event_time));
+        known.last_event_day = known.last_event_day.max(Some(day));
+    }
+    Ok(())
+}
+
+fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    one.into_iter().chain(other).min()
+}
+
+/// What the changes of custom and built-in properties come to together: a custom property hides the
+/// built-in one of its name. Sorted by name.
+fn visible(
+    custom: Vec<profile::Change>,
+    built_in: Vec<profile::Change>,
+    own: &Profile,
+    own_built_in: &Profile,
+) -> Vec<profile::Change> {
+    let mut changes = custom;
+    let mut hidden = Vec::new();
+    for change in built_in {
+        match changes.iter_mut().find(|known| known.name == change.name) {
+            // Both changed at once.
+            Some(known) => known.from = known.from.take().or(change.from),
+            None if own.properties.contains_key(&change.name) => {}
+            None => hidden.push(change),
+        }
+    }
+    for change in &mut changes {
+        let Some(behind) = own_built_in.properties.get(&change.name) else { continue };
+        change.from = change.from.take().or_else(|| Some(behind.clone()));
+        change.to = change.to.take().or_else(|| Some(behind.clone()));
+    }
+    changes.extend(hidden);
+    changes.retain(|change| change.from != change.to);
+    changes.sort_by(|one, other| one.name.cmp(&other.name));
+    changes
+}
+
 /// Our own stored text, which is an object or nothing.
-fn parse(object: &str) -> Properties {
+pub(super) fn parse(object: &str) -> Properties {
     serde_json::from_str(object).unwrap_or_default()
 }
 
 /// The stored form: nothing at all for no properties.
-fn text(properties: &Properties) -> String {
+pub(super) fn text(properties: &Properties) -> String {
     if properties.is_empty() {
         return String::new();
     }

@@ -1,19 +1,28 @@
 //! The applier's view of state: what was used lately in memory, what changed until the commit.
 
 use super::recent::Recent;
+use isthmus_core::identity::mapping;
+use isthmus_core::seam::Random;
 use isthmus_core::{AmplitudeId, Timestamp};
 use isthmus_state::cursor::{ApplierCursor, Cursors};
 use isthmus_state::groups::Groups;
-use isthmus_state::people::{IdKind, People, Person};
+use isthmus_state::past_values::{PastValue, PastValues};
+use isthmus_state::people::{IdKind, Link, People, Person};
 use isthmus_state::seen::{EventKey, Seen};
+use isthmus_state::tombstones::Tombstones;
+use isthmus_state::user_map::UserMap;
 use isthmus_state::{State, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Ids kept in memory per generation: about 150 bytes each.
 const IDS_RECENT: usize = 400_000;
-/// Persons kept in memory per generation: about 600 bytes each with a common profile.
+/// Persons kept in memory per generation: about 900 bytes each with a common profile.
 const PERSONS_RECENT: usize = 200_000;
+/// Devices and merges that a person remembers; of what is beyond, state is searched when it matters.
+pub(super) const REMEMBERED_MAX: usize = 1_000;
+/// People who may be mapped to one global user and are looked at when chains are checked.
+const MAPPED_FROM_MAX: usize = 10_000;
 
 /// Reads through to state and gathers writes for one atomic commit.
 pub(super) struct Directory {
@@ -21,25 +30,57 @@ pub(super) struct Directory {
     people: People,
     groups: Groups,
     seen: Seen,
+    past: PastValues,
+    map: UserMap,
+    tombstones: Tombstones,
     cursors: Cursors,
-    ids: Recent<Box<[u8]>, AmplitudeId>,
-    persons: Recent<AmplitudeId, Person>,
+    ids: Recent<Link, AmplitudeId>,
+    persons: Recent<AmplitudeId, Known>,
     /// Persons that differ from state; each is in `persons`.
     changed: BTreeSet<AmplitudeId>,
-    /// Links that state does not have yet; each is in `ids`.
-    linked: Vec<(String, IdKind, String, AmplitudeId)>,
+    /// Persons that state still has and that are forgotten.
+    erased: BTreeSet<AmplitudeId>,
+    /// Links that state does not have yet.
+    linked: BTreeMap<Link, Option<AmplitudeId>>,
     /// Sightings that state does not have yet.
     sighted: HashMap<EventKey, Timestamp>,
     /// Group properties that state does not have yet.
     regrouped: BTreeMap<(String, String, String), String>,
+    /// Values that properties had, which state does not have yet.
+    former: BTreeMap<AmplitudeId, Vec<PastValue>>,
+    /// Mappings that state does not have yet, by project and user id.
+    remapped: BTreeMap<(String, String), Option<String>>,
+    /// Ids that get a tombstone.
+    buried: Vec<(String, IdKind, String, Timestamp)>,
     key: Vec<u8>,
     pub(super) cursor: ApplierCursor,
+}
+
+/// A person in memory.
+#[derive(Debug)]
+struct Known {
+    person: Person,
+    memo: Memo,
+}
+
+/// What was applied to a person last, hashed: the same again changes nothing. Never stored, and
+/// never needed: a person just read from state has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Memo {
+    /// Fields of the last event.
+    pub(super) fields: Option<u64>,
+    /// The last plain update of custom properties.
+    pub(super) update: Option<u64>,
 }
 
 impl Directory {
     /// Opens `state`; on a new one, an event seen again within `window` is a duplicate. An older
     /// one goes on by its own window until [`Self::set_window`].
-    pub(super) fn open(state: &State, window: Duration) -> Result<Self, StateError> {
+    pub(super) fn open(
+        state: &State,
+        window: Duration,
+        random: &dyn Random,
+    ) -> Result<Self, StateError> {
         let cursors = Cursors::open(state)?;
         // Ids start above zero so that a missing one is recognisable.
         let fresh = ApplierCursor { next_amplitude_id: 1, ..ApplierCursor::default() };
@@ -51,15 +92,22 @@ impl Directory {
             people: People::open(state)?,
             groups: Groups::open(state)?,
             seen: Seen::open(state, window)?,
+            past: PastValues::open(state)?,
+            map: UserMap::open(state)?,
+            tombstones: Tombstones::open(state, random)?,
             cursor,
             cursors,
             state: state.clone(),
             ids: Recent::new(IDS_RECENT),
             persons: Recent::new(PERSONS_RECENT),
             changed: BTreeSet::new(),
-            linked: Vec::new(),
+            erased: BTreeSet::new(),
+            linked: BTreeMap::new(),
             sighted: HashMap::new(),
             regrouped: BTreeMap::new(),
+            former: BTreeMap::new(),
+            remapped: BTreeMap::new(),
+            buried: Vec::new(),
             key: Vec::new(),
         })
     }
@@ -70,6 +118,25 @@ impl Directory {
         self.seen.set_window(window);
     }
 
+    /// Whether events with these ids are somebody's who was erased: the user id decides, and the
+    /// device only where there is none.
+    pub(super) fn refuses(&self, project: &str, user: Option<&str>, device: Option<&str>) -> bool {
+        if self.tombstones.is_empty() && self.buried.is_empty() {
+            return false;
+        }
+        let holds = |kind, id: &str| {
+            let just_now = |(of, known, buried, _): &(String, IdKind, String, Timestamp)| {
+                of == project && *known == kind && buried == id
+            };
+            self.tombstones.holds(project, kind, id) || self.buried.iter().any(just_now)
+        };
+        match (user, device) {
+            (Some(user), _) => holds(IdKind::User, user),
+            (None, Some(device)) => holds(IdKind::Device, device),
+            (None, None) => false,
+        }
+    }
+
     /// The person that `id` leads to, merges followed.
     pub(super) fn find(
         &mut self,
@@ -77,69 +144,230 @@ impl Directory {
         kind: IdKind,
         id: &str,
     ) -> Result<Option<AmplitudeId>, StateError> {
-        fill_key(&mut self.key, project, kind, id);
-        let found = match self.ids.get(self.key.as_slice()) {
-            Some(person) => *person,
-            None => match self.people.find(project, kind, id)? {
-                Some(person) => {
-                    self.ids.insert(self.key.as_slice().into(), person);
-                    person
-                }
-                None => return Ok(None),
-            },
+        Link::fill(&mut self.key, project, kind, id);
+        if let Some(person) = self.ids.get(self.key.as_slice()).copied() {
+            return self.canonical(person);
+        }
+        let found = match self.linked.get(self.key.as_slice()) {
+            Some(linked) => *linked,
+            None => self.people.find(project, kind, id)?,
         };
-        self.canonical(found).map(Some)
+        let Some(found) = found else { return Ok(None) };
+        self.ids.insert(Link::filled(&self.key), found);
+        self.canonical(found)
     }
 
     /// Makes `id` lead to `person` from now on.
-    pub(super) fn link(&mut self, project: &str, kind: IdKind, id: &str, person: AmplitudeId) {
-        fill_key(&mut self.key, project, kind, id);
-        self.ids.insert(self.key.as_slice().into(), person);
-        self.linked.push((project.to_owned(), kind, id.to_owned(), person));
+    pub(super) fn link(
+        &mut self,
+        project: &str,
+        kind: IdKind,
+        id: &str,
+        person: AmplitudeId,
+    ) -> Result<(), StateError> {
+        Link::fill(&mut self.key, project, kind, id);
+        self.ids.insert(Link::filled(&self.key), person);
+        self.linked.insert(Link::filled(&self.key), Some(person));
+        if kind == IdKind::Device {
+            let devices = &mut self.person_mut(person)?.devices;
+            devices.retain(|known| known != id);
+            if devices.len() == REMEMBERED_MAX {
+                devices.remove(0);
+            }
+            devices.push(id.to_owned());
+        }
+        Ok(())
     }
 
     /// A new person of `project`.
     pub(super) fn create(&mut self, project: &str) -> AmplitudeId {
         let id = AmplitudeId(self.cursor.next_amplitude_id);
         self.cursor.next_amplitude_id += 1;
-        self.persons.insert(id, Person { project: project.to_owned(), ..Person::default() });
+        let person = Person { project: project.to_owned(), ..Person::default() };
+        self.persons.insert(id, Known { person, memo: Memo::default() });
         self.changed.insert(id);
         id
     }
 
     /// What is known of `id`.
     pub(super) fn person(&mut self, id: AmplitudeId) -> Result<&Person, StateError> {
-        self.load(id).map(|person| &*person)
+        self.load(id).map(|known| &known.person)
     }
 
     /// What is known of `id`, to be changed.
     pub(super) fn person_mut(&mut self, id: AmplitudeId) -> Result<&mut Person, StateError> {
         self.changed.insert(id);
-        self.load(id)
+        self.load(id).map(|known| &mut known.person)
     }
 
-    fn load(&mut self, id: AmplitudeId) -> Result<&mut Person, StateError> {
+    /// What was applied to `id` last.
+    pub(super) fn memo(&mut self, id: AmplitudeId) -> Result<&mut Memo, StateError> {
+        self.load(id).map(|known| &mut known.memo)
+    }
+
+    /// What is known of `id`, if anything is.
+    pub(super) fn person_if_any(&mut self, id: AmplitudeId) -> Result<Option<&Person>, StateError> {
+        Ok(self.load_if_any(id)?.map(|known| &known.person))
+    }
+
+    fn load(&mut self, id: AmplitudeId) -> Result<&mut Known, StateError> {
+        self.load_if_any(id)?.ok_or_else(|| StateError::Malformed {
+            what: "person",
+            reason: format!("an id leads to person {id}, who is not there"),
+        })
+    }
+
+    fn load_if_any(&mut self, id: AmplitudeId) -> Result<Option<&mut Known>, StateError> {
         if self.persons.get(&id).is_none() {
-            let person = self.people.get(id)?.ok_or_else(|| StateError::Malformed {
-                what: "person",
-                reason: format!("an id leads to person {id}, who is not there"),
-            })?;
-            self.persons.insert(id, person);
+            if self.erased.contains(&id) {
+                return Ok(None);
+            }
+            let Some(person) = self.people.get(id)? else { return Ok(None) };
+            self.persons.insert(id, Known { person, memo: Memo::default() });
         }
-        Ok(self.persons.get(&id).expect("it was there or has just been inserted"))
+        Ok(self.persons.get(&id))
     }
 
-    fn canonical(&mut self, id: AmplitudeId) -> Result<AmplitudeId, StateError> {
+    /// Who `id` is now; nobody when the person was erased.
+    pub(super) fn canonical(&mut self, id: AmplitudeId) -> Result<Option<AmplitudeId>, StateError> {
         let mut id = id;
         // Only anonymous persons are merged, into known ones, so a chain has one link; the bound
         // keeps a damaged state from looping.
         for _ in 0..8 {
-            match self.person(id)?.merged_into {
-                Some(into) => id = into,
-                None => break,
+            match self.person_if_any(id)? {
+                None => return Ok(None),
+                Some(Person { merged_into: Some(into), .. }) => id = *into,
+                Some(_) => break,
             }
         }
-        Ok(id)
+        Ok(Some(id))
+    }
+
+    /// Remembers what a property was.
+    pub(super) fn remember(&mut self, person: AmplitudeId, value: PastValue) {
+        self.former.entry(person).or_default().push(value);
+    }
+
+    /// What `user_id` is mapped to.
+    pub(super) fn mapped_to(
+        &self,
+        project: &str,
+        user_id: &str,
+    ) -> Result<Option<String>, StateError> {
+        match self.remapped.get(&(project.to_owned(), user_id.to_owned())) {
+            Some(mapped) => Ok(mapped.clone()),
+            None => self.map.mapped_to(project, user_id),
+        }
+    }
+
+    fn mapped_from(&self, project: &str, global: &str) -> Result<Vec<String>, StateError> {
+        let mut found = self.map.mapped_from(project, global, MAPPED_FROM_MAX)?;
+        for ((of, user_id), to) in &self.remapped {
+            if of == project {
+                found.retain(|known| known != user_id);
+                if to.as_deref() == Some(global) {
+                    found.push(user_id.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Maps `user_id`, or takes that back; returns false when the mapping may not exist.
+    pub(super) fn map_user(
+        &mut self,
+        project: &str,
+        user_id: &str,
+        global_user_id: Option<&str>,
+    ) -> Result<bool, StateError> {
+        if let Some(global) = global_user_id {
+            let to = |id: &str| self.mapped_to(project, id);
+            let from = |id: &str| self.mapped_from(project, id);
+            if mapping::check(user_id, global, to, from)?.is_err() {
+                return Ok(false);
+            }
+        }
+        let key = (project.to_owned(), user_id.to_owned());
+        self.remapped.insert(key, global_user_id.map(str::to_owned));
+        Ok(true)
+    }
+
+    /// One person and everybody who was merged into them.
+    pub(super) fn family(&mut self, id: AmplitudeId) -> Result<Vec<AmplitudeId>, StateError> {
+        let merged = self.person(id)?.merged.clone();
+        let mut family = vec![id];
+        if merged.len() == REMEMBERED_MAX {
+            family.extend(self.people.merged_into(id)?);
+        }
+        family.extend(merged);
+        family.dedup();
+        Ok(family)
+    }
+
+    /// Forgets `family`, one person and those merged into them, and every id that leads to one of
+    /// them; with `buried_at`, those ids are recognised from now on. Returns the device ids.
+    pub(super) fn erase(
+        &mut self,
+        project: &str,
+        family: &[AmplitudeId],
+        buried_at: Option<Timestamp>,
+    ) -> Result<Vec<String>, StateError> {
+        let mut links: BTreeSet<Link> = BTreeSet::new();
+        for id in family {
+            let Some(person) = self.person_if_any(*id)? else { continue };
+            let devices = person.devices.iter().map(|device| (IdKind::Device, device));
+            let users = person.user_id.iter().map(|user| (IdKind::User, user));
+            let own = devices.chain(users).map(|(kind, own)| Link::of(project, kind, own));
+            let is_whole = person.devices.len() < REMEMBERED_MAX;
+            links.extend(own);
+            if !is_whole {
+                links.extend(self.people.links_to(family)?);
+            }
+        }
+        let mut devices = Vec::new();
+        for link in links {
+            let Some((kind, id)) = link.id() else { continue };
+            let leads_to_them = match self.ids.get(&link).copied() {
+                Some(person) => family.contains(&person),
+                None => match self.linked.get(&link) {
+                    Some(person) => person.is_some_and(|person| family.contains(&person)),
+                    None => self
+                        .people
+                        .find(project, kind, id)?
+                        .is_some_and(|person| family.contains(&person)),
+                },
+            };
+            if !leads_to_them {
+                continue;
+            }
+            if let Some(at) = buried_at {
+                self.buried.push((project.to_owned(), kind, id.to_owned(), at));
+            }
+            match kind {
+                IdKind::Device => devices.push(id.to_owned()),
+                IdKind::User => self.unmap(project, id)?,
+            }
+            self.ids.remove(&link);
+            self.linked.insert(link, None);
+        }
+        for id in family {
+            self.persons.remove(id);
+            self.changed.remove(id);
+            self.former.remove(id);
+            self.erased.insert(*id);
+        }
+        Ok(devices)
+    }
+
+    /// Takes every mapping from and to `user_id` back.
+    fn unmap(&mut self, project: &str, user_id: &str) -> Result<(), StateError> {
+        let from = self.mapped_from(project, user_id)?;
+        for mapped in from.into_iter().chain([user_id.to_owned()]) {
+            if self.mapped_to(project, &mapped)?.is_some() {
+                self.remapped.insert((project.to_owned(), mapped), None);
+            }
+        }
+        Ok(())
     }
 
     /// Notes an event; returns false when it was seen before within the window.
@@ -182,16 +410,33 @@ impl Directory {
     }
 
     /// Writes everything that changed, and the cursor, in one atomic batch.
+    ///
+    /// No key is written twice in it, and all in order, so that the same records give the same batch.
     pub(super) fn commit(&mut self) -> Result<(), StateError> {
         let mut batch = self.state.batch();
-        for (project, kind, id, person) in self.linked.drain(..) {
-            self.people.link(&mut batch, &project, kind, &id, person);
+        for (link, person) in std::mem::take(&mut self.linked) {
+            self.people.link(&mut batch, &link, person);
         }
         for id in std::mem::take(&mut self.changed) {
-            let person = self.persons.get(&id).expect("entries leave only in the turn below");
-            self.people.put(&mut batch, id, person);
+            let known = self.persons.get(&id).expect("entries leave only in the turn below");
+            self.people.put(&mut batch, id, &known.person);
         }
-        // In key order, so that the same records give the same batch.
+        for (id, values) in std::mem::take(&mut self.former) {
+            self.past.add(&mut batch, id, values)?;
+        }
+        for id in std::mem::take(&mut self.erased) {
+            self.people.remove(&mut batch, id);
+            self.past.remove(&mut batch, id);
+        }
+        for ((project, user_id), to) in std::mem::take(&mut self.remapped) {
+            let before = self.map.mapped_to(&project, &user_id)?;
+            if before != to {
+                self.map.put(&mut batch, &project, &user_id, before.as_deref(), to.as_deref());
+            }
+        }
+        for (project, kind, id, at) in self.buried.drain(..) {
+            self.tombstones.put(&mut batch, &project, kind, &id, at);
+        }
         let mut sighted: Vec<_> = self.sighted.drain().collect();
         sighted.sort_unstable();
         for (key, at) in sighted {
@@ -213,15 +458,4 @@ impl Directory {
         self.seen.forget(now)?;
         Ok(self.cursor)
     }
-}
-
-fn fill_key(key: &mut Vec<u8>, project: &str, kind: IdKind, id: &str) {
-    key.clear();
-    key.push(match kind {
-        IdKind::User => b'u',
-        IdKind::Device => b'd',
-    });
-    key.extend_from_slice(project.as_bytes());
-    key.push(0);
-    key.extend_from_slice(id.as_bytes());
 }

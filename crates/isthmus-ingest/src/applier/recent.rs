@@ -39,6 +39,15 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
+    pub(super) fn remove<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
     /// Forgets the older generation when the younger one is full.
     pub(super) fn turn(&mut self) {
         if self.young.len() >= self.capacity {

@@ -1,11 +1,13 @@
 //! The applier through its boundary: intake records in, event log and persons out.
 
 use super::*;
-use isthmus_core::record::{IntakeEvent, Source, UserProperties};
-use isthmus_core::seam::ManualClock;
+use isthmus_core::record::{Command, Erase, IntakeEvent, Source, UserProperties};
+use isthmus_core::seam::{ManualClock, SeededRandom};
 use isthmus_core::{Place, Timestamp};
 use isthmus_log::{LogConfig, RealDisk};
+use isthmus_state::past_values::PastValues;
 use isthmus_state::people::{IdKind, People};
+use isthmus_state::user_map::UserMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -47,21 +49,36 @@ impl Bench {
 
     async fn accept_at(&self, received_at: i64, uploaded: Option<i64>, events: &[IntakeEvent<'_>]) {
         let batch = IntakeBatch {
-            project: "shop",
-            source: Source::HttpApi,
             received_at,
             client_upload_time: uploaded,
-            remote_address: None,
             events: events.to_vec(),
-            commands: Vec::new(),
+            ..batch()
         };
         self.intake.append(batch.encode()).await.unwrap();
+    }
+
+    async fn command(&self, command: Command<'_>) {
+        let batch = IntakeBatch { source: Source::Command, commands: vec![command], ..batch() };
+        self.intake.append(batch.encode()).await.unwrap();
+    }
+
+    async fn erase(&self, user: u64, refuse_later: bool) {
+        let user = isthmus_core::AmplitudeId(user);
+        self.command(Command::Erase(Erase { user, request: "e1", refuse_later })).await;
     }
 
     fn open_applier(&self) -> Applier {
         let (intake, events) = (self.intake.clone(), self.events.clone());
         let config = ApplierConfig::default();
-        Applier::open(&self.state, intake, events, self.clock.clone(), config).unwrap()
+        Applier::open(
+            &self.state,
+            intake,
+            events,
+            self.clock.clone(),
+            &SeededRandom::new(1),
+            config,
+        )
+        .unwrap()
     }
 
     async fn apply(&self) {
@@ -140,6 +157,18 @@ impl Bench {
     }
 }
 
+fn batch<'a>() -> IntakeBatch<'a> {
+    IntakeBatch {
+        project: "shop",
+        source: Source::HttpApi,
+        received_at: START,
+        client_upload_time: None,
+        remote_address: None,
+        events: Vec::new(),
+        commands: Vec::new(),
+    }
+}
+
 fn open_log(folder: &Path, clock: Arc<ManualClock>) -> Log {
     Log::open(Arc::new(RealDisk), folder, LogConfig::default(), clock).unwrap().0
 }
@@ -176,6 +205,7 @@ async fn follows_the_worked_identity_table() {
     insta::assert_snapshot!(bench.story(), @r"
     change 1 first seen
     Viewed 1 {}
+    identified 1 as ana
     change 1 first seen
     Viewed 1 {}
     Viewed 1 {}
@@ -240,7 +270,7 @@ async fn what_was_anonymous_fills_the_gaps_of_the_known_person() {
         .await;
     bench.apply().await;
     let ana = bench.person_of(IdKind::User, "ana");
-    assert_eq!(ana.properties, r#"{"plan":"pro","utm_source":"news"}"#);
+    assert_eq!(ana.custom.text, r#"{"plan":"pro","utm_source":"news"}"#);
     assert_eq!(bench.person_of(IdKind::Device, "d9"), ana);
 }
 
@@ -347,7 +377,14 @@ async fn an_event_log_that_state_did_not_write_is_refused() {
     bench.events.append(foreign.encode()).await.unwrap();
     let (intake, events) = (bench.intake.clone(), bench.events.clone());
     let config = ApplierConfig::default();
-    let opened = Applier::open(&bench.state, intake, events, bench.clock.clone(), config);
+    let opened = Applier::open(
+        &bench.state,
+        intake,
+        events,
+        bench.clock.clone(),
+        &SeededRandom::new(1),
+        config,
+    );
     assert!(matches!(opened.err(), Some(ApplierError::Diverged { .. })));
 }
 
@@ -395,7 +432,7 @@ async fn an_update_that_would_make_a_profile_huge_is_dropped_and_the_event_kept(
     let event = IntakeEvent { user_properties: Some(&huge[0]), ..seen(Some("d1"), Some("ana")) };
     bench.accept(&[identify("ana", r#"{"plan":"pro"}"#), event]).await;
     bench.apply().await;
-    assert!(bench.person_of(IdKind::User, "ana").properties == r#"{"plan":"pro"}"#);
+    assert!(bench.person_of(IdKind::User, "ana").custom.text == r#"{"plan":"pro"}"#);
     assert!(bench.story().contains("Viewed"));
 }
 
@@ -418,4 +455,183 @@ async fn an_event_carries_the_properties_of_its_groups() {
     let batch = AppliedBatch::decode(&record.payload).unwrap();
     let Some(Applied::Event(event)) = batch.items.last() else { panic!("an event comes last") };
     assert_eq!(event.group_properties, Some(r#"{"company":{"acme":{"size":12}}}"#));
+}
+
+#[tokio::test]
+async fn fields_of_events_become_built_in_properties_behind_custom_ones() {
+    let bench = Bench::new();
+    let with_fields = |fields, user_properties| IntakeEvent {
+        fields: Some(fields),
+        user_properties,
+        ..seen(Some("d1"), Some("ana"))
+    };
+    let phone = r#"{"platform":"iOS","country":"Japan","library":"amplitude-swift/1.0"}"#;
+    let web = r#"{"platform":"Web"}"#;
+    bench
+        .accept(&[
+            with_fields(phone, None),
+            with_fields(phone, None),
+            with_fields(web, Some(r#"{"country":"mine"}"#)),
+            with_fields(web, Some(r#"{"$unset":{"country":"-"}}"#)),
+            IntakeEvent { event_properties: Some(r#"{"$revenue":9.5}"#), ..with_fields(web, None) },
+        ])
+        .await;
+    bench.apply().await;
+    insta::assert_snapshot!(bench.story(), @r#"
+    change 1 first seen country: - -> "Japan" platform: - -> "iOS"
+    Viewed 1 {"country":"Japan","platform":"iOS"}
+    Viewed 1 {"country":"Japan","platform":"iOS"}
+    change 1 country: "Japan" -> "mine" platform: "iOS" -> "Web"
+    Viewed 1 {"country":"mine","platform":"Web"}
+    change 1 country: "mine" -> "Japan"
+    Viewed 1 {"country":"Japan","platform":"Web"}
+    change 1 paying: - -> true
+    Viewed 1 {"country":"Japan","paying":true,"platform":"Web"}
+    "#);
+    assert_eq!(bench.person_of(IdKind::User, "ana").library.as_deref(), Some("http/2.0"));
+}
+
+#[tokio::test]
+async fn since_when_a_property_has_its_value_and_what_it_was_before_is_known() {
+    let bench = Bench::new();
+    let hour = 3_600_000;
+    bench.accept_at(START, None, &[identify("ana", r#"{"plan":"free","seats":2}"#)]).await;
+    bench.accept_at(START + hour, None, &[identify("ana", r#"{"plan":"free"}"#)]).await;
+    bench.accept_at(START + 2 * hour, None, &[identify("ana", r#"{"plan":"pro"}"#)]).await;
+    bench.apply().await;
+    let ana = bench.person_of(IdKind::User, "ana");
+    assert_eq!(ana.custom.text, r#"{"plan":"pro","seats":2}"#);
+    assert_eq!(ana.custom.since, [START + 2 * hour, START]);
+    let past = PastValues::open(&bench.state).unwrap();
+    let past = past.get(isthmus_core::AmplitudeId(1)).unwrap();
+    let told: Vec<_> =
+        past.iter().map(|v| (v.name.as_str(), v.value.as_str(), v.from, v.until)).collect();
+    assert_eq!(told, [("plan", r#""free""#, START, START + 2 * hour)]);
+}
+
+#[tokio::test]
+async fn a_person_has_so_many_property_updates_an_hour_and_their_events_stay() {
+    let bench = Bench::new();
+    let updates: Vec<_> = (0..1_900).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
+    let event =
+        |update| IntakeEvent { user_properties: Some(update), ..seen(Some("d1"), Some("ana")) };
+    let events: Vec<_> = updates.iter().map(|update| event(update.as_str())).collect();
+    bench.accept(&events).await;
+    bench.apply().await;
+    assert_eq!(bench.person_of(IdKind::User, "ana").custom.text, r#"{"n":1799}"#);
+    assert_eq!(bench.story().lines().filter(|line| line.starts_with("Viewed")).count(), 1_900);
+    bench.accept_at(START + 3_600_000, None, &events[1_899..]).await;
+    bench.apply().await;
+    assert_eq!(bench.person_of(IdKind::User, "ana").custom.text, r#"{"n":1899}"#);
+}
+
+#[tokio::test]
+async fn first_and_last_times_are_those_of_events_and_survive_a_merge() {
+    let bench = Bench::new();
+    let at = |days: i64, event| IntakeEvent { time: Some(START + days * 86_400_000), ..event };
+    bench
+        .accept(&[
+            at(0, seen(Some("d1"), Some("ana"))),
+            at(9, identify("ana", r#"{"plan":"pro"}"#)),
+            at(-3, seen(Some("d2"), None)),
+            at(4, seen(Some("d2"), None)),
+            at(1, seen(Some("d2"), Some("ana"))),
+        ])
+        .await;
+    bench.apply().await;
+    let ana = bench.person_of(IdKind::User, "ana");
+    assert_eq!(ana.first_event_time, Some(START - 3 * 86_400_000));
+    assert_eq!(ana.last_event_day, Some((START + 4 * 86_400_000) / 86_400_000));
+    assert_eq!(ana.devices.last().map(String::as_str), Some("d2"));
+    assert_eq!(ana.merged, [isthmus_core::AmplitudeId(2)]);
+}
+
+#[tokio::test]
+async fn user_ids_are_mapped_and_cycles_are_not() {
+    let bench = Bench::new();
+    let map = |user_id, global_user_id| Command::Map { user_id, global_user_id };
+    bench.command(map("ana@home", Some("ana"))).await;
+    bench.command(map("ana", Some("cust-1"))).await;
+    bench.command(map("cust-1", Some("ana@home"))).await;
+    bench.command(map("bo", Some("cust-2"))).await;
+    bench.command(map("bo", None)).await;
+    bench.apply().await;
+    let all = UserMap::open(&bench.state).unwrap().all("shop").unwrap();
+    let all: Vec<_> = all.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+    assert_eq!(all, [("ana", "cust-1"), ("ana@home", "ana")]);
+}
+
+/// Everything of `ana` and of whoever turned out to be her goes; nothing of `bo` does.
+#[tokio::test]
+async fn an_erased_person_is_gone_with_everybody_merged_into_them() {
+    let bench = Bench::new();
+    bench
+        .accept(&[
+            identify("ana", r#"{"plan":"free"}"#),
+            identify("ana", r#"{"plan":"pro"}"#),
+            seen(Some("d1"), Some("ana")),
+            seen(Some("d2"), None),
+            seen(Some("d2"), Some("ana")),
+            seen(Some("d1"), Some("bo")),
+        ])
+        .await;
+    bench.command(Command::Map { user_id: "ana", global_user_id: Some("cust-1") }).await;
+    bench.apply().await;
+    bench.erase(2, true).await;
+    bench.apply().await;
+    insta::assert_snapshot!(bench.story().lines().last().unwrap(), @"erasure e1 of [AmplitudeId(1), AmplitudeId(2)]");
+
+    let people = People::open(&bench.state).unwrap();
+    for (kind, id) in [(IdKind::User, "ana"), (IdKind::Device, "d2")] {
+        assert_eq!(people.find("shop", kind, id).unwrap(), None, "{id}");
+    }
+    for person in [1, 2] {
+        assert_eq!(people.get(isthmus_core::AmplitudeId(person)).unwrap(), None);
+    }
+    let past = PastValues::open(&bench.state).unwrap();
+    assert!(past.get(isthmus_core::AmplitudeId(1)).unwrap().is_empty());
+    assert!(UserMap::open(&bench.state).unwrap().all("shop").unwrap().is_empty());
+    assert_eq!(bench.person_of(IdKind::Device, "d1").user_id.as_deref(), Some("bo"));
+
+    // What comes later is refused: by user id, and by a device that was hers alone.
+    let end = bench.story().lines().count();
+    bench.accept(&[seen(Some("d9"), Some("ana")), seen(Some("d2"), None)]).await;
+    bench.apply().await;
+    assert_eq!(bench.story().lines().count(), end);
+    bench.accept(&[seen(Some("d2"), Some("cy"))]).await;
+    bench.apply().await;
+    assert!(bench.story().ends_with("Viewed 4 {}\n"), "somebody else on her device");
+}
+
+#[tokio::test]
+async fn without_a_tombstone_the_same_ids_begin_a_new_person() {
+    let bench = Bench::new();
+    bench.accept(&[seen(Some("d1"), Some("ana"))]).await;
+    bench.erase(1, false).await;
+    bench.accept(&[seen(Some("d1"), Some("ana"))]).await;
+    bench.apply().await;
+    insta::assert_snapshot!(bench.story(), @r"
+    change 1 first seen
+    Viewed 1 {}
+    erasure e1 of [AmplitudeId(1)]
+    change 2 first seen
+    Viewed 2 {}
+    ");
+    bench.erase(1, false).await;
+    bench.apply().await;
+    assert!(!bench.story().ends_with("]\n"), "nobody is there to be erased again");
+}
+
+#[tokio::test]
+async fn commands_are_applied_again_after_a_crash() {
+    let bench = Bench::new();
+    bench.accept(&[seen(Some("d1"), Some("ana")), seen(Some("d2"), Some("bo"))]).await;
+    bench.erase(1, true).await;
+    bench.accept(&[seen(Some("d1"), Some("ana")), seen(Some("d1"), Some("bo"))]).await;
+    bench.apply().await;
+    let (story, end) = (bench.story(), bench.events.end());
+    let bench = bench.reopen("another-state").await;
+    bench.apply().await;
+    assert!(bench.story() == story && bench.events.end() == end);
+    assert_eq!(bench.person_of(IdKind::Device, "d1").user_id.as_deref(), Some("bo"));
 }
