@@ -18,6 +18,8 @@ pub struct Form<'a> {
     api_key: Option<Cow<'a, str>>,
     /// JSON text of an object or an array.
     identification: Option<Cow<'a, str>>,
+    /// JSON text of an object or an array; only `/usermap` has it.
+    mapping: Option<Cow<'a, str>>,
     /// JSON text, or anything.
     options: Option<Cow<'a, str>>,
 }
@@ -49,12 +51,28 @@ impl<'a> Form<'a> {
 
     /// The identifications as an upload, which borrows from the form.
     pub fn upload(&self, rules: &EndpointRules) -> Result<Upload<'_>, Refusal> {
-        let api_key = self.api_key.as_deref().filter(|key| !key.trim().is_empty());
-        let api_key = api_key.ok_or(Refusal::MissingField("api_key"))?;
+        let api_key = self.api_key()?;
         let identification =
             self.identification.as_deref().ok_or(Refusal::MissingIdentification)?;
         let options = self.options.as_deref();
         Upload::of_identification(Cow::Borrowed(api_key), options, identification, rules)
+    }
+
+    /// The key that opens the project.
+    pub fn api_key(&self) -> Result<&str, Refusal> {
+        let api_key = self.api_key.as_deref().filter(|key| !key.trim().is_empty());
+        api_key.ok_or(Refusal::MissingField("api_key"))
+    }
+
+    pub(crate) fn mapping(&self) -> Option<&str> {
+        self.mapping.as_deref()
+    }
+
+    /// `min_id_length` of the options, where it can be read.
+    pub(crate) fn id_length_min(&self) -> Option<usize> {
+        let options: serde_json::Value = serde_json::from_str(self.options.as_deref()?).ok()?;
+        let length = options.get("min_id_length")?.as_u64()?;
+        usize::try_from(length).ok()
     }
 
     fn read_encoded(&mut self, text: &'a [u8]) {
@@ -80,6 +98,7 @@ impl<'a> Form<'a> {
         match name {
             "api_key" => self.api_key = Some(value()),
             "identification" => self.identification = Some(value()),
+            "mapping" => self.mapping = Some(value()),
             "options" => self.options = Some(value()),
             _ => {}
         }

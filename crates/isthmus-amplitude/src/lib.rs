@@ -14,6 +14,7 @@
 //! - [`form`]: `/identify` and `/groupidentify`, which come as a form.
 //! - [`refusal`]: the answers, success included.
 //! - `event`, `identity`, `groups`, `revenue`: one element of an upload, and the rules of its parts.
+//! - [`user_map`]: `/usermap`, which comes as a form too.
 //! - [`built_in`]: user properties that events carry as fields.
 //! - `property`: limits of property values, and the rewriting of what exceeds them.
 //! - `scan`: the JSON scanner below all of it.
@@ -33,6 +34,7 @@ mod revenue;
 pub mod rules;
 mod scan;
 pub mod upload;
+pub mod user_map;
 
 pub use form::Form;
 pub use identity::derived_device_id;

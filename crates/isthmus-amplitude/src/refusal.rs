@@ -38,6 +38,10 @@ pub enum Refusal {
     /// Some events cannot be accepted.
     #[error("{}", .0.summary())]
     Events(Box<EventProblems>),
+    /// Some mappings of user ids are not possible, for this reason; the indexes are under their
+    /// field as for events.
+    #[error("{why}")]
+    Mappings { why: String, problems: Box<EventProblems> },
     #[error("Events silenced for device_id")]
     Silenced(Box<Silenced>),
     #[error("Payload too large")]
@@ -137,6 +141,7 @@ impl Refusal {
             | Self::MissingIdentification
             | Self::InvalidApiKey(_)
             | Self::Events(_)
+            | Self::Mappings { .. }
             | Self::Silenced(_) => 400,
             Self::TooLarge => 413,
             Self::Throttled(_) => 429,
@@ -157,7 +162,7 @@ impl Refusal {
         };
         match self {
             Self::MissingField(name) => body.missing_field = Some(name),
-            Self::Events(problems) => {
+            Self::Events(problems) | Self::Mappings { problems, .. } => {
                 body.events = Some(EventsBody {
                     invalid: &problems.invalid,
                     missing: &problems.missing,

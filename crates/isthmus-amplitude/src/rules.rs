@@ -77,4 +77,9 @@ impl EndpointRules {
             ..Self::http_api()
         }
     }
+
+    /// `/usermap`: 1 MiB, 2000 mappings.
+    pub const fn user_map() -> Self {
+        Self { source: Source::Command, ..Self::http_api() }
+    }
 }

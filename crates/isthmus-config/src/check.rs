@@ -64,6 +64,14 @@ pub(crate) fn share(share: &f64) -> Result<(), Wrong> {
     })
 }
 
+/// A status that an answer may have.
+pub(crate) fn http_status(status: &u32) -> Result<(), Wrong> {
+    if (200..600).contains(status) {
+        return Ok(());
+    }
+    Err(Wrong::new(format!("must be an HTTP status from 200 to 599, found `{status}`")))
+}
+
 /// A key that travels in requests.
 pub(crate) fn api_key(key: &String) -> Result<(), Wrong> {
     not_blank(key)?;

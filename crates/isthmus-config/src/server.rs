@@ -27,6 +27,8 @@ section! {
         pub ingest: IngestConfig = IngestConfig::default(),
         /// The intake log and the event log.
         pub log: LogConfig = LogConfig::default(),
+        /// The User Profile API.
+        pub profile_api: ProfileApiConfig = ProfileApiConfig::default(),
         /// What destinations are sent.
         pub delivery: DeliveryConfig = DeliveryConfig::default(),
     }
@@ -94,6 +96,17 @@ section! {
         /// Most that the event log may take of the disk; beyond, events wait in the intake log.
         /// Without it, all there is.
         pub event_budget: Option<ByteSize> = None => check::none_or_not_zero,
+    }
+}
+
+section! {
+    /// `[profile_api]`: `/v1/userprofile`, which Braze's Connected Content asks.
+    pub struct ProfileApiConfig {
+        /// Requests answered a minute, all together; more are answered with 429. Without it, all that
+        /// come. Amplitude answers 600.
+        pub requests_per_minute: Option<u32> = None => check::none_or_not_zero,
+        /// HTTP status of the answer that a user is not known. Amplitude does not document its own.
+        pub not_seen_status: u32 = 404 => check::http_status,
     }
 }
 

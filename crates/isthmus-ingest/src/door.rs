@@ -5,7 +5,10 @@
 //! was written, so that a client's retry cannot duplicate.
 
 mod body;
+mod mappings;
 mod throttle;
+
+pub use mappings::{MappedUsers, NobodyMapped};
 
 use crate::metrics as names;
 use body::BodyError;
@@ -14,6 +17,7 @@ use isthmus_config::resource::Project;
 use isthmus_core::record::{IntakeBatch, Source};
 use isthmus_core::seam::Clock;
 use isthmus_log::{Log, LogError};
+use mappings::Mappings;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -31,6 +35,8 @@ pub enum Endpoint {
     Identify,
     /// `/groupidentify`.
     GroupIdentify,
+    /// `/usermap`.
+    UserMap,
 }
 
 impl Endpoint {
@@ -41,6 +47,7 @@ impl Endpoint {
             Self::Batch => "/batch",
             Self::Identify => "/identify",
             Self::GroupIdentify => "/groupidentify",
+            Self::UserMap => "/usermap",
         }
     }
 
@@ -50,6 +57,7 @@ impl Endpoint {
             Self::Batch => Source::Batch,
             Self::Identify => Source::Identify,
             Self::GroupIdentify => Source::GroupIdentify,
+            Self::UserMap => Source::Command,
         }
     }
 }
@@ -61,6 +69,7 @@ pub struct DoorRules {
     pub batch: EndpointRules,
     pub identify: EndpointRules,
     pub group_identify: EndpointRules,
+    pub user_map: EndpointRules,
 }
 
 impl Default for DoorRules {
@@ -70,6 +79,7 @@ impl Default for DoorRules {
             batch: EndpointRules::batch(),
             identify: EndpointRules::identify(),
             group_identify: EndpointRules::group_identify(),
+            user_map: EndpointRules::user_map(),
         }
     }
 }
@@ -82,6 +92,7 @@ impl DoorRules {
             Endpoint::Batch => &self.batch,
             Endpoint::Identify => &self.identify,
             Endpoint::GroupIdentify => &self.group_identify,
+            Endpoint::UserMap => &self.user_map,
         }
     }
 }
@@ -130,12 +141,19 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     rules: DoorRules,
     entrances: RwLock<HashMap<String, Arc<Entrance>>>,
+    mappings: Mappings,
 }
 
 impl Door {
     /// A door that appends to `intake`; nobody is let in before [`Self::set_projects`].
-    pub fn new(intake: Log, clock: Arc<dyn Clock>, rules: DoorRules) -> Self {
-        Self { intake, clock, rules, entrances: RwLock::default() }
+    pub fn new(
+        intake: Log,
+        clock: Arc<dyn Clock>,
+        rules: DoorRules,
+        mapped: Arc<dyn MappedUsers>,
+    ) -> Self {
+        let mappings = Mappings::new(mapped);
+        Self { intake, clock, rules, entrances: RwLock::default(), mappings }
     }
 
     /// The rules of every endpoint.
@@ -181,6 +199,9 @@ impl Door {
     }
 
     async fn accept(&self, call: &Call<'_>) -> Result<String, Refusal> {
+        if call.endpoint == Endpoint::UserMap {
+            return self.map_users(call).await;
+        }
         let (record, count, size) = self.decode(call)?;
         let received_at = self.clock.now();
         let endpoint = call.endpoint.path();
@@ -203,7 +224,7 @@ impl Door {
         let form;
         let upload = match call.endpoint {
             Endpoint::HttpApi | Endpoint::Batch => parse_upload(&body, rules)?,
-            Endpoint::Identify | Endpoint::GroupIdentify => {
+            Endpoint::Identify | Endpoint::GroupIdentify | Endpoint::UserMap => {
                 form = Form::parse(call.content_type, call.query, &body, rules)?;
                 form.upload(rules)?
             }

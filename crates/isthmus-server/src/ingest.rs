@@ -62,8 +62,13 @@ impl Ingest {
 
 /// The routes of `ingest`.
 pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
-    let endpoints =
-        [Endpoint::HttpApi, Endpoint::Batch, Endpoint::Identify, Endpoint::GroupIdentify];
+    let endpoints = [
+        Endpoint::HttpApi,
+        Endpoint::Batch,
+        Endpoint::Identify,
+        Endpoint::GroupIdentify,
+        Endpoint::UserMap,
+    ];
     let mut router = Router::new().route("/config/{key}", get(remote_config));
     for endpoint in endpoints {
         let handler = move |State(ingest): State<Arc<Ingest>>, request: Request<Body>| async move {
@@ -75,11 +80,11 @@ pub(crate) fn router(ingest: Arc<Ingest>) -> Router {
 }
 
 async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> Response {
-    let identifies = matches!(endpoint, Endpoint::Identify | Endpoint::GroupIdentify);
+    let takes_forms = !matches!(endpoint, Endpoint::HttpApi | Endpoint::Batch);
     match *request.method() {
         Method::OPTIONS => return preflight(request.headers()),
         Method::POST => {}
-        Method::GET if identifies => {}
+        Method::GET if takes_forms => {}
         _ => return refuse(405, "Method not allowed"),
     }
     let (head, body) = request.into_parts();

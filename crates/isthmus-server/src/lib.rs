@@ -1,7 +1,7 @@
 //! HTTP wiring and the control API; builds the parts, starts them, stops them in order.
 //!
 //! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
-//! runs; `listener`, `ingest`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
+//! runs; `listener`, `ingest`, `profile_api`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
 //! as the control API sees it; `deliveries`, `jobs`, `retention` and `upkeep` are parts; [`parts`]
 //! starts and joins them;
 //! [`system`] provides the seams.
@@ -15,8 +15,11 @@ mod health;
 mod ingest;
 mod jobs;
 mod listener;
+mod mapped;
+mod metrics;
 mod observe;
 pub mod parts;
+mod profile_api;
 mod read_api;
 pub mod report;
 mod retention;

@@ -8,6 +8,7 @@ mod delivery_metrics;
 mod keys;
 mod period;
 mod turnstile;
+mod user_map;
 
 use crate::assembly::Assembly;
 use crate::catalog::Catalog;
@@ -19,6 +20,8 @@ use axum::response::Response;
 use axum::routing::any;
 use isthmus_core::seam::Clock;
 use isthmus_state::delivery_history::DeliveryHistory;
+use isthmus_state::people::People;
+use isthmus_state::user_map::UserMap;
 use keys::Keys;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +32,8 @@ use turnstile::Turnstiles;
 pub(crate) struct ReadApi {
     clock: Arc<dyn Clock>,
     history: DeliveryHistory,
+    people: People,
+    map: UserMap,
     known: RwLock<Known>,
     turnstiles: Turnstiles,
 }
@@ -64,8 +69,14 @@ impl Refusal {
 
 impl ReadApi {
     /// Knows nobody until [`Self::take_up`].
-    pub(crate) fn new(history: DeliveryHistory, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, history, known: RwLock::default(), turnstiles: Turnstiles::default() }
+    pub(crate) fn new(
+        history: DeliveryHistory,
+        people: People,
+        map: UserMap,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (known, turnstiles) = (RwLock::default(), Turnstiles::default());
+        Self { clock, history, people, map, known, turnstiles }
     }
 
     /// Answers for the projects and streams of `assembly` from now on; a stream that is new gets its
@@ -99,6 +110,13 @@ impl ReadApi {
         known.syncs.get(&id).cloned()
     }
 
+    /// The project that these keys open.
+    fn project_of(&self, api_key: &str, secret_key: &str) -> Result<String, Refusal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let project = known.keys.project_of(api_key, secret_key);
+        project.map(str::to_owned).map_err(|why| Refusal::new(StatusCode::UNAUTHORIZED, why))
+    }
+
     /// The project that the request's credentials open.
     fn project(&self, headers: &HeaderMap) -> Result<String, Refusal> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +127,10 @@ impl ReadApi {
 
 /// The routes of the read APIs.
 pub(crate) fn router(api: Arc<ReadApi>) -> Router {
-    Router::new().route(delivery_metrics::PATH, any(summary)).with_state(api)
+    Router::new()
+        .route(delivery_metrics::PATH, any(summary))
+        .route(user_map::PATH, any(mappings))
+        .with_state(api)
 }
 
 async fn summary(State(api): State<Arc<ReadApi>>, request: Request) -> Response {
@@ -120,6 +141,17 @@ async fn summary(State(api): State<Arc<ReadApi>>, request: Request) -> Response 
     let query = request.uri().query().unwrap_or_default();
     match delivery_metrics::answer(&api, request.headers(), query).await {
         Ok(summary) => with_type(StatusCode::OK, serde_json::json!(summary).to_string()),
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+async fn mappings(State(api): State<Arc<ReadApi>>, request: Request) -> Response {
+    if request.method() != Method::GET {
+        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        return refuse(&refusal);
+    }
+    match user_map::answer(&api, request).await {
+        Ok(body) => with_type(StatusCode::OK, body),
         Err(refusal) => refuse(&refusal),
     }
 }

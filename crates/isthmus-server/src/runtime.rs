@@ -9,6 +9,7 @@ use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
 use crate::jobs::Jobs;
+use crate::profile_api::ProfileApi;
 use crate::read_api::ReadApi;
 use crate::report::jobs::JobReport;
 use crate::report::{
@@ -58,6 +59,7 @@ pub(crate) struct Runtime {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) samples: DeliverySamples,
     pub(crate) read_api: Arc<ReadApi>,
+    pub(crate) profile_api: Arc<ProfileApi>,
     pub(crate) intake: Log,
     pub(crate) events: Log,
     pub(crate) finder: Finder,
@@ -219,6 +221,7 @@ impl Runtime {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
         self.read_api.take_up(&self.catalog, &assembly).await?;
+        self.profile_api.take_up(&assembly);
         self.deliveries.reconfigure(Arc::new(assembly)).await?;
         self.deliveries.wait_on_disk(&*self.clock).await;
         Ok(())

@@ -7,7 +7,9 @@ use crate::deliveries::{Deliveries, Ground};
 use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
+use crate::mapped::Mapped;
 use crate::parts::Parts;
+use crate::profile_api::{self, NoParts, ProfileApi};
 use crate::read_api::{self, ReadApi};
 use crate::retention::{Keep, Retention};
 use crate::runtime::{Runtime, RuntimeError, check, reread};
@@ -22,7 +24,7 @@ use isthmus_core::ByteSize;
 use isthmus_core::seam::Clock;
 use isthmus_delivery::finder::{Finder, FinderConfig, FinderParts, Indexer};
 use isthmus_delivery::history::StoredHistory;
-use isthmus_ingest::applier::{Applier, ApplierConfig};
+use isthmus_ingest::applier::{Applier, ApplierConfig, Progress};
 use isthmus_ingest::door::{Door, DoorRules};
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
@@ -30,12 +32,13 @@ use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
 use isthmus_state::people::People;
+use isthmus_state::user_map::UserMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long the applier may take to work off what is accepted when the server stops; what is left
@@ -104,13 +107,11 @@ impl Server {
         let applier_config = ApplierConfig { dedup_window: config.ingest.insert_id_window };
         let (clocked, logs) = (clock.clone(), (intake.clone(), events.clone()));
         let applier = Applier::open(&state, logs.0, logs.1, clocked, &*random, applier_config)?;
-        let door = Arc::new(Door::new(intake.clone(), clock.clone(), door_rules(&config.ingest)));
-        door.set_projects(&assembly.projects);
         let http = Arc::new(SystemHttp::new(clock.clone())?);
         let dead_letters = DeadLetters::open(&state)?;
         let history = history(&state)?;
-        let read_api = Arc::new(ReadApi::new(history.history.clone(), clock.clone()));
-        read_api.take_up(&catalog, &assembly).await?;
+        let doors = doors(&state, &config, &intake, applier.progress(), &clock, &history)?;
+        let Doors { door, read_api, profile_api } = doors.take_up(&catalog, &assembly).await?;
         let ground = Ground {
             folder: folder.join("delivery"),
             events: events.clone(),
@@ -143,6 +144,7 @@ impl Server {
             dead_letters,
             samples: history.samples,
             read_api,
+            profile_api,
             intake: intake.clone(),
             events: events.clone(),
             finder,
@@ -205,6 +207,7 @@ impl Server {
             .merge(health::router(stopping))
             .merge(control::router(control))
             .merge(read_api::router(self.runtime.read_api.clone()))
+            .merge(profile_api::router(self.runtime.profile_api.clone()))
             .merge(ingest::router(Arc::new(ingest)))
             .fallback(|| async { ingest::refuse(400, "Invalid request path") });
         let limits = listener::Limits {
@@ -258,6 +261,44 @@ impl Server {
         drop(folder);
         outcome
     }
+}
+
+/// What answers requests from outside, knowing nobody yet.
+struct Doors {
+    door: Arc<Door>,
+    read_api: Arc<ReadApi>,
+    profile_api: Arc<ProfileApi>,
+}
+
+impl Doors {
+    /// Lets in who `assembly` says.
+    async fn take_up(self, catalog: &Catalog, assembly: &Assembly) -> anyhow::Result<Self> {
+        self.door.set_projects(&assembly.projects);
+        self.read_api.take_up(catalog, assembly).await?;
+        self.profile_api.take_up(assembly);
+        Ok(self)
+    }
+}
+
+fn doors(
+    state: &State,
+    config: &ServerConfig,
+    intake: &Log,
+    applier: watch::Receiver<Progress>,
+    clock: &Arc<dyn Clock>,
+    history: &StoredHistory,
+) -> anyhow::Result<Doors> {
+    let (people, map) = (People::open(state)?, UserMap::open(state)?);
+    let mapped = Arc::new(Mapped { map: map.clone(), applier });
+    let door = Door::new(intake.clone(), clock.clone(), door_rules(&config.ingest), mapped);
+    let read_api = ReadApi::new(history.history.clone(), people.clone(), map, clock.clone());
+    let parts = Arc::new(NoParts);
+    let profile_api = ProfileApi::new(people, parts, clock.clone(), &config.profile_api);
+    Ok(Doors {
+        door: Arc::new(door),
+        read_api: Arc::new(read_api),
+        profile_api: Arc::new(profile_api),
+    })
 }
 
 fn finder(

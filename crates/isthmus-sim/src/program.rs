@@ -12,7 +12,7 @@ use isthmus_delivery::ledger::Ledger;
 use isthmus_delivery::memory::MemoryDeadLetters;
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_ingest::applier::{Applier, ApplierConfig, ApplierError, Progress};
-use isthmus_ingest::door::{Answer, Call, Door, DoorRules, Endpoint};
+use isthmus_ingest::door::{Answer, Call, Door, DoorRules, Endpoint, NobodyMapped};
 use isthmus_log::{FakeDisk, Log, LogConfig, Writer};
 use isthmus_state::State;
 use std::error::Error;
@@ -89,7 +89,8 @@ impl Program {
         let (random, logs) = (&*ground.random, (intake.clone(), events.clone()));
         let applier = Applier::open(&state, logs.0, logs.1, clock.clone(), random, config);
         let applier = applier.map_err(|error| told("applier", &error))?;
-        let door = Door::new(intake.clone(), clock.clone(), DoorRules::default());
+        let nobody = Arc::new(NobodyMapped);
+        let door = Door::new(intake.clone(), clock.clone(), DoorRules::default(), nobody);
         door.set_projects(std::slice::from_ref(&scenario.project));
         let stored = Arc::new(StoredJournal::new(journal.clone(), scenario.keep, clock.clone()));
         let parts = Parts {

@@ -182,6 +182,25 @@ impl People {
         Person::decode(&value).map(Some)
     }
 
+    /// The person that `id` leads to in `project`, merges followed.
+    pub fn find_person(
+        &self,
+        project: &str,
+        kind: IdKind,
+        id: &str,
+    ) -> Result<Option<(AmplitudeId, Person)>, StateError> {
+        let Some(mut found) = self.find(project, kind, id)? else { return Ok(None) };
+        // As for the applier: one hop, and a bound against damage.
+        for _ in 0..8 {
+            match self.get(found)? {
+                Some(Person { merged_into: Some(into), .. }) => found = into,
+                Some(person) => return Ok(Some((found, person))),
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
     /// The persons who are merged into `person`; walks all there are.
     pub fn merged_into(&self, person: AmplitudeId) -> Result<Vec<AmplitudeId>, StateError> {
         let mut found = Vec::new();

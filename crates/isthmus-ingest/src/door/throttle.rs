@@ -42,9 +42,10 @@ impl Ceilings {
     fn at(&self, endpoint: Endpoint) -> (Option<u32>, Option<u32>) {
         match endpoint {
             Endpoint::Batch => (self.batch_per_second, self.batch_per_day),
-            Endpoint::HttpApi | Endpoint::Identify | Endpoint::GroupIdentify => {
-                (self.http_api_per_second, None)
-            }
+            Endpoint::HttpApi
+            | Endpoint::Identify
+            | Endpoint::GroupIdentify
+            | Endpoint::UserMap => (self.http_api_per_second, None),
         }
     }
 }

@@ -35,11 +35,16 @@ impl Keys {
     pub(super) fn project(&self, headers: &HeaderMap) -> Result<&str, &'static str> {
         const WANTED: &str =
             "credentials are missing: send Basic authentication with API key and secret key";
-        const WRONG: &str = "API key or secret key is wrong";
         let header = headers.get(header::AUTHORIZATION).ok_or(WANTED)?;
         let (api_key, secret_key) =
             header.to_str().ok().and_then(credentials).ok_or("credentials cannot be read")?;
-        let reader = self.projects.get(&api_key).ok_or(WRONG)?;
+        self.project_of(&api_key, &secret_key)
+    }
+
+    /// The project that these keys open, or why they do not.
+    pub(super) fn project_of(&self, api_key: &str, secret_key: &str) -> Result<&str, &'static str> {
+        const WRONG: &str = "API key or secret key is wrong";
+        let reader = self.projects.get(api_key).ok_or(WRONG)?;
         let Some(secret) = &reader.secret else {
             return Err("the project has no secret key, so nobody can read it");
         };
