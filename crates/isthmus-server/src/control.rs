@@ -5,6 +5,7 @@ mod jobs;
 mod ledger;
 mod letters;
 mod openapi;
+mod profiles;
 mod samples;
 
 use crate::report::{ErrorReport, Problems};
@@ -42,6 +43,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/destinations", get(destinations::list))
         .merge(letters::routes())
         .merge(ledger::routes())
+        .merge(profiles::routes())
         .route("/control/v1/destinations/{name}/probe", post(probe))
         .route("/control/v1/destinations/{name}/pause", post(destinations::pause))
         .route("/control/v1/destinations/{name}/resume", post(destinations::resume))

@@ -8,6 +8,7 @@ pub use destinations::{BudgetReport, DestinationDetail, DestinationsReport};
 pub use samples::{SampleCategory, SampleReport, SamplesReport};
 pub mod ledger;
 pub mod letters;
+pub mod profiles;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 mod destinations;
 pub(crate) mod ledger;
 pub(crate) mod letters;
+pub(crate) mod profiles;
 mod samples;
 
 use crate::assembly::{self, Assembly};
@@ -27,6 +28,7 @@ use isthmus_ingest::door::Door;
 use isthmus_log::Log;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_samples::DeliverySamples;
+use profiles::Profiles;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -60,6 +62,7 @@ pub(crate) struct Runtime {
     pub(crate) samples: DeliverySamples,
     pub(crate) read_api: Arc<ReadApi>,
     pub(crate) profile_api: Arc<ProfileApi>,
+    pub(crate) profiles: Profiles,
     pub(crate) intake: Log,
     pub(crate) events: Log,
     pub(crate) finder: Finder,

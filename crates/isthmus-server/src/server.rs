@@ -12,6 +12,7 @@ use crate::parts::Parts;
 use crate::profile_api::{self, NoParts, ProfileApi};
 use crate::read_api::{self, ReadApi};
 use crate::retention::{Keep, Retention};
+use crate::runtime::profiles::Profiles;
 use crate::runtime::{Runtime, RuntimeError, check, reread};
 use crate::system::{SystemClock, SystemHttp, SystemRandom};
 use crate::upkeep::Upkeep;
@@ -145,6 +146,7 @@ impl Server {
             samples: history.samples,
             read_api,
             profile_api,
+            profiles: Profiles::open(&state)?,
             intake: intake.clone(),
             events: events.clone(),
             finder,

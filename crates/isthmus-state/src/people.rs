@@ -189,7 +189,15 @@ impl People {
         kind: IdKind,
         id: &str,
     ) -> Result<Option<(AmplitudeId, Person)>, StateError> {
-        let Some(mut found) = self.find(project, kind, id)? else { return Ok(None) };
+        match self.find(project, kind, id)? {
+            Some(found) => self.follow(found),
+            None => Ok(None),
+        }
+    }
+
+    /// Who `person` is now.
+    pub fn follow(&self, person: AmplitudeId) -> Result<Option<(AmplitudeId, Person)>, StateError> {
+        let mut found = person;
         // As for the applier: one hop, and a bound against damage.
         for _ in 0..8 {
             match self.get(found)? {

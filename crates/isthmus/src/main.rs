@@ -44,6 +44,8 @@ enum Command {
     DeadLetters(command::dead_letters::Arguments),
     /// Tell what happened to an event, to a user's events, or to what a stream sent.
     Ledger(command::ledger::Arguments),
+    /// Look at what is known of a person.
+    Profile(command::profile::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
             Command::Replay(arguments) => command::replay::run(arguments).await,
             Command::Jobs(arguments) => command::jobs::run(arguments).await,
             Command::Ledger(arguments) => command::ledger::run(arguments).await,
+            Command::Profile(arguments) => command::profile::run(arguments).await,
         }
     });
     match outcome {

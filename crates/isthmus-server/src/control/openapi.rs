@@ -23,6 +23,7 @@ mod tests {
             include_str!("jobs.rs"),
             include_str!("ledger.rs"),
             include_str!("letters.rs"),
+            include_str!("profiles.rs"),
         ];
         let routed: Vec<_> = files
             .iter()

@@ -23,5 +23,6 @@ mod harness;
 mod hostile;
 mod jobs;
 mod ledger;
+mod profiles;
 mod sdk;
 mod streams;
