@@ -38,7 +38,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn free_space(&self, folder: &Path) -> io::Result<u64>;
 }
 
-/// An open file. One thread writes at a time; any number read.
+/// An open file. One thread writes through it at a time; any number read.
 pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Reads bytes from position `at` until `buffer` is full or the file ends; returns how many.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;

@@ -14,6 +14,9 @@ pub enum LogError {
     /// The record can never be stored.
     #[error("record of {actual} bytes exceeds the limit of {max} bytes")]
     TooLarge { actual: u64, max: u64 },
+    /// A record cannot be rewritten: its frame keeps its size, and the new payload needs more.
+    #[error("record at offset {offset} does not fit into its {room} bytes when rewritten")]
+    NoRoom { offset: u64, room: u64 },
     /// There is no room; there will be once the log is trimmed or the disk is cleared.
     #[error("log is full: {used} bytes in use, {because}")]
     Full { used: u64, because: FullBecause },
@@ -84,7 +87,7 @@ impl LogError {
     /// Who acts next.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::TooLarge { .. } | Self::Trimmed { .. } => Remedy::Fix,
+            Self::TooLarge { .. } | Self::NoRoom { .. } | Self::Trimmed { .. } => Remedy::Fix,
             Self::Full { .. } | Self::Busy { .. } | Self::Closed => Remedy::Wait,
             Self::Io { .. }
             | Self::Corrupt { .. }

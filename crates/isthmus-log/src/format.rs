@@ -3,6 +3,7 @@
 //! ```text
 //! folder/lock                          held by the one process that writes
 //! folder/00000000000000000000.log      a segment, named by the offset of its first frame
+//! folder/rewrite                       frames about to be written over older ones; see `rewrite`
 //!
 //! segment = header (32): magic 8, version 4, base offset 8, zero 8, crc32 of these 4
 //!           frame*
@@ -16,9 +17,14 @@
 //! before anything is read by it, and that checksum covers the offset, so bytes of another place
 //! (an old block, a log inside a payload) are never taken for a frame. "Back to the group" says
 //! which frames were synced together; `recovery` needs it.
+//!
+//! A frame may be replaced by another one of the same size, so a shorter payload is followed by
+//! bytes that mean nothing. They are not zeros, because `recovery` takes a sector of zeros for one
+//! that never reached the disk.
 
 use crate::LogError;
 use bytes::{Buf, BufMut, Bytes};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use isthmus_core::ByteSize;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +50,10 @@ const COMPRESS_MIN: usize = 64;
 const WORTH_IT: usize = 16;
 /// LZ4 cannot expand further than this (block format: one length byte stands for 255 bytes).
 const LZ4_RATIO_MAX: u64 = 255;
+/// Deflate cannot expand further than this (two bits stand for 258 bytes, zlib's FAQ).
+const DEFLATE_RATIO_MAX: u64 = 1_032;
+/// What follows a payload that is shorter than its frame.
+const FILLER: u8 = 0xff;
 
 /// The file of the segment that starts at `base`.
 pub(crate) fn segment_path(folder: &Path, base: u64) -> PathBuf {
@@ -110,6 +120,28 @@ pub(crate) enum Kind {
     Lz4,
     /// Damaged bytes that an operator decided to skip; not a record.
     Skip,
+    /// Rewritten: the payload as it is, then filler.
+    Padded,
+    /// Rewritten: the payload as raw deflate, then filler.
+    Deflated,
+    /// Rewritten: the payload as one LZ4 block, that as raw deflate, then filler.
+    DeflatedLz4,
+}
+
+impl Kind {
+    const ALL: [Self; 6] =
+        [Self::Plain, Self::Lz4, Self::Skip, Self::Padded, Self::Deflated, Self::DeflatedLz4];
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Plain => 0,
+            Self::Lz4 => 1,
+            Self::Skip => 2,
+            Self::Padded => 3,
+            Self::Deflated => 4,
+            Self::DeflatedLz4 => 5,
+        }
+    }
 }
 
 /// A frame's header, decoded.
@@ -137,11 +169,7 @@ impl FrameHeader {
         let mut header = [0; FRAME_HEADER];
         let mut fields = &mut header[..];
         fields.put_slice(&MARKER);
-        fields.put_u8(match self.kind {
-            Kind::Plain => 0,
-            Kind::Lz4 => 1,
-            Kind::Skip => 2,
-        });
+        fields.put_u8(self.kind.byte());
         fields.put_u8(0);
         fields.put_u32_le(self.stored);
         fields.put_u32_le(self.payload);
@@ -160,12 +188,8 @@ impl FrameHeader {
         if header_sum(summed, offset) != sum.get_u32_le() {
             return None;
         }
-        let kind = match (fields.get_u8(), fields.get_u8()) {
-            (0, 0) => Kind::Plain,
-            (1, 0) => Kind::Lz4,
-            (2, 0) => Kind::Skip,
-            _ => return None,
-        };
+        let (byte, zero) = (fields.get_u8(), fields.get_u8());
+        let kind = Kind::ALL.into_iter().find(|kind| kind.byte() == byte && zero == 0)?;
         let [stored, payload, back, sum] = std::array::from_fn(|_| fields.get_u32_le());
         Some(Self { kind, stored, payload, back, sum })
     }
@@ -181,14 +205,77 @@ impl FrameHeader {
         let len = u64::from(self.payload);
         match self.kind {
             Kind::Plain if len == stored.len() as u64 => Some(Bytes::copy_from_slice(stored)),
-            Kind::Lz4 if len <= PAYLOAD_MAX && len / LZ4_RATIO_MAX <= u64::from(self.stored) => {
-                let mut payload = vec![0; usize::try_from(len).ok()?];
-                let count = lz4_flex::block::decompress_into(stored, &mut payload).ok()?;
-                (count == payload.len()).then(|| Bytes::from(payload))
+            Kind::Padded => stored.get(..usize::try_from(len).ok()?).map(Bytes::copy_from_slice),
+            Kind::Lz4 => Some(expand(stored, len)?.into()),
+            Kind::Deflated => {
+                let payload = inflate(stored, len)?;
+                (payload.len() as u64 == len).then(|| payload.into())
+            }
+            Kind::DeflatedLz4 if len <= PAYLOAD_MAX => {
+                let longest = lz4_flex::block::get_maximum_output_size(usize::try_from(len).ok()?);
+                let possible = u64::from(self.stored).saturating_mul(DEFLATE_RATIO_MAX);
+                let block = inflate(stored, possible.min(longest as u64))?;
+                Some(expand(&block, len)?.into())
             }
             _ => None,
         }
     }
+
+    /// The whole frame that may be written over this one, which is at `offset`; `None` when
+    /// `payload` does not fit.
+    ///
+    /// A payload from which something was removed fits: what LZ4 found in it is still there to be
+    /// found, and deflate makes it smaller still. Deflate alone is better, but looks back only
+    /// half as far as LZ4, which matters where long items repeat.
+    pub(crate) fn refit(self, offset: u64, payload: &[u8]) -> Option<Vec<u8>> {
+        let payload_len = u32::try_from(payload.len()).ok();
+        let payload_len = payload_len.filter(|len| u64::from(*len) <= PAYLOAD_MAX)?;
+        let room = self.stored as usize;
+        let packed = || deflate(&lz4_flex::block::compress(payload), room);
+        let (kind, mut stored) = if payload.len() <= room {
+            (Kind::Padded, payload.to_vec())
+        } else if let Some(stored) = deflate(payload, room) {
+            (Kind::Deflated, stored)
+        } else {
+            (Kind::DeflatedLz4, packed()?)
+        };
+        stored.resize(room, FILLER);
+        let sum = crc32fast::hash(&stored);
+        let header = Self { kind, payload: payload_len, sum, ..self };
+        assert_eq!(header.unpack(&stored).as_deref(), Some(payload), "what was packed is unpacked");
+        Some([&header.encode(offset)[..], &stored].concat())
+    }
+}
+
+/// `payload` as raw deflate, unless it is longer than `room`.
+fn deflate(payload: &[u8], room: usize) -> Option<Vec<u8>> {
+    let mut stored = Vec::with_capacity(room);
+    let mut deflate = Compress::new(Compression::best(), false);
+    let status = deflate.compress_vec(payload, &mut stored, FlushCompress::Finish).ok()?;
+    (status == Status::StreamEnd && stored.len() <= room).then_some(stored)
+}
+
+/// The raw deflate stream that `stored` starts with, expanded, unless that takes more than
+/// `len_max` bytes.
+fn inflate(stored: &[u8], len_max: u64) -> Option<Vec<u8>> {
+    if len_max > PAYLOAD_MAX + PAYLOAD_MAX / 2 || len_max / DEFLATE_RATIO_MAX > stored.len() as u64
+    {
+        return None;
+    }
+    let mut plain = Vec::with_capacity(usize::try_from(len_max).ok()?);
+    let mut inflate = Decompress::new(false);
+    let status = inflate.decompress_vec(stored, &mut plain, FlushDecompress::Finish).ok()?;
+    (status == Status::StreamEnd).then_some(plain)
+}
+
+/// The LZ4 block `block`, expanded to exactly `len` bytes.
+fn expand(block: &[u8], len: u64) -> Option<Vec<u8>> {
+    if len > PAYLOAD_MAX || len / LZ4_RATIO_MAX > block.len() as u64 {
+        return None;
+    }
+    let mut payload = vec![0; usize::try_from(len).ok()?];
+    let count = lz4_flex::block::decompress_into(block, &mut payload).ok()?;
+    (count == payload.len()).then_some(payload)
 }
 
 fn header_sum(summed: &[u8], offset: u64) -> u32 {
@@ -294,11 +381,57 @@ mod tests {
         fn foreign_bytes_never_panic(bytes: Vec<u8>, offset: u64, stored: u32, payload: u32) {
             prop_assert_eq!(FrameHeader::decode(&bytes, offset), None);
             check_segment_header(&bytes, offset);
-            for kind in [Kind::Plain, Kind::Lz4, Kind::Skip] {
+            for kind in Kind::ALL {
                 let sum = crc32fast::hash(&bytes);
                 drop(FrameHeader { kind, stored, payload, back: 0, sum }.unpack(&bytes));
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_of_a_payload_fits_into_its_frame(
+            items in prop::collection::vec((0u64..6, 1usize..4_000), 1..40),
+            erased in prop::collection::vec(any::<bool>(), 40),
+            offset: u64,
+        ) {
+            // Noise of a few kinds in as many letters as base64 has, the worst that text can be: only
+            // what repeats can be packed well.
+            let noise = |seed: u64, len: usize| -> Vec<u8> {
+                let random = SeededRandom::new(seed);
+                let words = std::iter::repeat_with(|| random.next_u64().to_le_bytes());
+                words.flatten().map(|byte| b'0' + byte % 64).take(len).collect()
+            };
+            let item = |(seed, len): &(u64, usize)| noise(*seed, *len);
+            let whole: Vec<u8> = items.iter().flat_map(item).collect();
+            let kept = items.iter().zip(&erased).filter(|(_, erased)| !**erased);
+            let part: Vec<u8> = kept.flat_map(|(kept, _)| item(kept)).collect();
+            let frame = Frame::new(whole, ByteSize::mib(1)).unwrap();
+            let old = FrameHeader::decode(&frame.header_at(offset, offset), offset).unwrap();
+            let rewritten = old.refit(offset, &part);
+            let rewritten = rewritten.expect("less fits where more did");
+            prop_assert_eq!(rewritten.len() as u64, frame.size());
+            prop_assert_eq!(read(&rewritten, offset), Some(Bytes::from(part)));
+        }
+    }
+
+    #[test]
+    fn each_way_of_packing_is_read_back_and_does_what_the_others_cannot() {
+        let header = |stored| FrameHeader { kind: Kind::Lz4, stored, payload: 0, back: 9, sum: 0 };
+        let random = SeededRandom::new(5);
+        let noise: Vec<u8> = (0..5_000).flat_map(|_| random.next_u64().to_le_bytes()).collect();
+        let cases = [
+            (b"as it is".to_vec(), 8, Kind::Padded),
+            (b"the same words, ".repeat(100), 60, Kind::Deflated),
+            (noise.repeat(4), 41_000, Kind::DeflatedLz4),
+        ];
+        for (payload, room, kind) in cases {
+            let bytes = header(room).refit(77, &payload).expect("there is room");
+            assert_eq!(read(&bytes, 77).expect("it is whole"), payload);
+            let rewritten = FrameHeader::decode(&bytes, 77).unwrap();
+            assert_eq!((rewritten.kind, rewritten.back), (kind, 9));
+        }
+        assert_eq!(header(39_000).refit(77, &noise), None, "there is no room");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The durable log: append, sync, read from an offset, trim.
+//! The durable log: append, sync, read from an offset, trim; rewrite in place.
 //!
 //! An acknowledged record survives power loss, and is read back exactly or not at all: a damaged
 //! one is an error that names its place, never skipped in silence. The log does not look into
@@ -13,6 +13,7 @@
 //! - `format`: the bytes of segments and records.
 //! - `queue` and `writer`: appends waiting for the disk, and the groups they are written in.
 //! - `reader` and `scan`: reading and verifying records.
+//! - `rewrite`: replacing payloads where they stand, to erase what they say.
 //! - `recovery` and `repair`: telling a torn tail from damage, and the way past damage.
 //! - [`disk`]: the seam to the file system, and a fake disk with faults.
 
@@ -27,6 +28,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod repair;
+mod rewrite;
 mod scan;
 mod segments;
 mod writer;
@@ -39,4 +41,5 @@ pub use log::Log;
 pub use reader::{LogReader, Record};
 pub use recovery::Recovery;
 pub use repair::{Skipped, skip_damage};
+pub use rewrite::Rewritten;
 pub use writer::Writer;

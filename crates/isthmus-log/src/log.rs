@@ -6,6 +6,7 @@ use crate::format::{Frame, GROUP_MAX};
 use crate::queue::Job;
 use crate::reader::{self, LogReader};
 use crate::recovery::{Opened, Recovery, open_folder};
+use crate::rewrite::{self, Rewritten};
 use crate::segments::{Shared, lock};
 use crate::writer::Writer;
 use crate::{LogError, metrics as names};
@@ -176,6 +177,20 @@ impl Log {
     /// the new start. After an error the segments before the failed one are gone.
     pub fn trim(&self, before: u64) -> Result<u64, LogError> {
         self.shared.trim(before)
+    }
+
+    /// Replaces the payloads of the records at these offsets, durably and for good: no byte of the
+    /// old ones is left in the folder. The records keep their offsets and their sizes on disk, so
+    /// a payload fits if it is a part of the old one, or about as long.
+    ///
+    /// All of them are replaced, or none and the answer says why; those that were trimmed are
+    /// passed over. After [`LogError::Io`] any of them may be replaced, or be so once the log is
+    /// opened again: call it again, which finishes what was begun first, also with nothing to
+    /// replace. Whoever reads at the same time sees an old payload or a new one. Blocks the thread
+    /// for a few syncs, and keeps the new records in memory: many at once are cheaper, some
+    /// mebibytes at once are enough.
+    pub fn rewrite(&self, replacements: &[(u64, Vec<u8>)]) -> Result<Rewritten, LogError> {
+        rewrite::rewrite(&self.shared, replacements)
     }
 
     /// Takes no more appends, writes those that wait, and returns once the writer has ended and

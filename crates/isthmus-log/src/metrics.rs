@@ -4,6 +4,8 @@
 pub const APPENDED_BYTES: &str = "isthmus_log_appended_bytes_total";
 /// Counter: records appended and synced.
 pub const APPENDED_RECORDS: &str = "isthmus_log_appended_records_total";
+/// Counter: records whose payload was replaced.
+pub const REWRITTEN_RECORDS: &str = "isthmus_log_rewritten_records_total";
 /// Histogram: records written with one sync.
 pub const GROUP_RECORDS: &str = "isthmus_log_group_records";
 /// Histogram: duration of one write of a group, without its sync.

@@ -1,10 +1,12 @@
 //! Reading records, one after the other or one by its offset.
 
-use crate::format::{FrameHeader, Kind};
+use crate::format::{FRAME_HEADER, FrameHeader, Kind};
+use crate::rewrite::Frames;
 use crate::scan::{Span, Window};
 use crate::segments::Shared;
 use crate::{LogError, metrics as names};
 use bytes::Bytes;
+use std::io;
 use std::sync::Arc;
 
 /// Bytes read at first for a single record; most fit.
@@ -45,9 +47,9 @@ impl LogReader {
         }
         if from < end {
             let span = reader.span()?;
-            let frame =
-                reader.window.frame(&span, from).map_err(LogError::io(span.base, "read"))?;
-            if frame.is_none() {
+            let in_memory = reader.shared.reading();
+            let frame = frame_at(&in_memory, &mut reader.window, &span, from);
+            if frame.map_err(LogError::io(span.base, "read"))?.is_none() {
                 return Err(LogError::Corrupt { segment: span.base, offset: from });
             }
         }
@@ -66,7 +68,8 @@ impl LogReader {
                 return Ok(None);
             }
             let span = self.span()?;
-            let frame = self.window.frame(&span, offset);
+            let in_memory = self.shared.reading();
+            let frame = frame_at(&in_memory, &mut self.window, &span, offset);
             let frame = frame.map_err(LogError::io(span.base, "read"))?;
             let (header, payload) = open(&self.shared, &span, offset, frame)?;
             self.position = offset + header.size();
@@ -107,7 +110,9 @@ pub(crate) fn read_at(shared: &Shared, offset: u64) -> Result<Bytes, LogError> {
     }
     let span = shared.span(offset)?;
     let mut window = Window::of(RECORD_PIECE);
-    let frame = window.frame(&span, offset).map_err(LogError::io(span.base, "read"))?;
+    let in_memory = shared.reading();
+    let frame = frame_at(&in_memory, &mut window, &span, offset);
+    let frame = frame.map_err(LogError::io(span.base, "read"))?;
     let (_, payload) = open(shared, &span, offset, frame)?;
     payload.ok_or(LogError::Corrupt { segment: span.base, offset })
 }
@@ -118,8 +123,11 @@ pub(crate) fn next_valid_after(shared: &Shared, offset: u64) -> Result<Option<u6
     let mut window = Window::sequential();
     while from < shared.end() {
         let span = shared.span(from)?;
+        let in_memory = shared.reading();
         let next = window.next_frame(&span, from).map_err(LogError::io(span.base, "read"))?;
-        if let Some((at, _)) = next {
+        let next = next.map(|(at, _)| at);
+        let rewritten = in_memory.range(from..span.end).next().map(|(at, _)| *at);
+        if let Some(at) = next.into_iter().chain(rewritten).min() {
             return Ok(Some(at));
         }
         from = span.end;
@@ -134,6 +142,20 @@ pub(crate) async fn wait_beyond(shared: &Shared, offset: u64) {
     drop(end.wait_for(|end| *end > offset).await);
 }
 
+/// The frame at `offset` and its stored bytes, verified; `None` when there is no whole frame.
+fn frame_at<'a>(
+    in_memory: &'a Frames,
+    window: &'a mut Window,
+    span: &Span,
+    offset: u64,
+) -> io::Result<Option<(FrameHeader, &'a [u8])>> {
+    if let Some(frame) = in_memory.get(&offset) {
+        let header = FrameHeader::decode(frame, offset);
+        return Ok(header.zip(frame.get(FRAME_HEADER..)));
+    }
+    window.frame(span, offset)
+}
+
 /// What a frame holds: a payload, or nothing when it is a skipped one.
 fn open(
     shared: &Shared,
@@ -143,7 +165,7 @@ fn open(
 ) -> Result<(FrameHeader, Option<Bytes>), LogError> {
     let payload = frame.and_then(|(header, stored)| match header.kind {
         Kind::Skip => Some((header, None)),
-        Kind::Plain | Kind::Lz4 => Some((header, Some(header.unpack(stored)?))),
+        _ => Some((header, Some(header.unpack(stored)?))),
     });
     payload.ok_or_else(|| {
         let log = Arc::clone(&shared.name);

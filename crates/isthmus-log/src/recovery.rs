@@ -9,6 +9,8 @@
 //! interrupted: never acknowledged, and cut. Between the two lies a bad frame followed by a whole
 //! frame of *its own* group, because disks write the sectors of one group in any order. Sectors
 //! that never arrived read as zeros; where there are such, the group is cut, else it is damage.
+//!
+//! A rewriting that a crash interrupted is finished before any of this.
 
 use crate::LogError;
 use crate::disk::{Disk, DiskFile, FolderLock};
@@ -16,6 +18,7 @@ use crate::format::{
     SEGMENT_HEADER, SEGMENT_HEADER_LEN, SegmentHeader, check_segment_header, parse_segment_name,
     segment_header, segment_path, version,
 };
+use crate::rewrite;
 use crate::scan::{Span, Window};
 use crate::writer::Active;
 use std::io;
@@ -60,6 +63,7 @@ struct Found {
 pub(crate) fn open_folder(disk: &dyn Disk, folder: &Path) -> Result<Opened, LogError> {
     let lock = lock_folder(disk, folder)?;
     let bases = list_segments(disk, folder)?;
+    rewrite::complete(disk, folder, &bases)?;
     let mut recovery = Recovery { segments: bases.len(), ..Recovery::default() };
     let Some((&last, closed)) = bases.split_last() else {
         return Ok(Opened { lock, bases, active: None, recovery });

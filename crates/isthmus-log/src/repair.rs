@@ -10,6 +10,7 @@ use crate::format::{
     check_segment_header, segment_header, segment_path,
 };
 use crate::recovery::{list_segments, lock_folder};
+use crate::rewrite;
 use crate::scan::{Span, Window};
 use std::path::Path;
 
@@ -31,6 +32,7 @@ pub struct Skipped {
 pub fn skip_damage(disk: &dyn Disk, folder: &Path, offset: u64) -> Result<Skipped, LogError> {
     let _lock = lock_folder(disk, folder)?;
     let bases = list_segments(disk, folder)?;
+    rewrite::complete(disk, folder, &bases)?;
     let after = bases.partition_point(|base| *base <= offset);
     let corrupt = |segment| LogError::Corrupt { segment, offset };
     let base = after.checked_sub(1).and_then(|at| bases.get(at)).copied();

@@ -20,7 +20,8 @@ pub(crate) struct Span {
 
 /// A piece of a segment in memory.
 ///
-/// Bytes below a log's end never change, so what was read once stays right.
+/// Bytes below a log's end change only where a record is rewritten, at its size: what was read
+/// before shows the record as it was. Only where it shows a part of one is it read again.
 #[derive(Debug)]
 pub(crate) struct Window {
     buffer: Vec<u8>,
@@ -70,6 +71,19 @@ impl Window {
         span: &Span,
         offset: u64,
     ) -> io::Result<Option<(FrameHeader, &[u8])>> {
+        let mut header = self.verified(span, offset)?;
+        if header.is_none() && !self.buffer.is_empty() {
+            self.buffer.clear();
+            header = self.verified(span, offset)?;
+        }
+        let Some(header) = header else { return Ok(None) };
+        let size = FRAME_HEADER + header.stored as usize;
+        let stored = self.held(span.base, offset).and_then(|held| held.get(FRAME_HEADER..size));
+        Ok(stored.map(|stored| (header, stored)))
+    }
+
+    /// The header of the frame at `offset`, if the whole frame is held after that, and right.
+    fn verified(&mut self, span: &Span, offset: u64) -> io::Result<Option<FrameHeader>> {
         let start = self.bytes(span, offset, FRAME_HEADER)?;
         let Some(header) = FrameHeader::decode(start, offset) else { return Ok(None) };
         if offset + header.size() > span.end {
@@ -77,7 +91,7 @@ impl Window {
         }
         let size = FRAME_HEADER + header.stored as usize;
         let stored = self.bytes(span, offset, size)?.get(FRAME_HEADER..size);
-        Ok(stored.filter(|stored| header.matches(stored)).map(|stored| (header, stored)))
+        Ok(stored.is_some_and(|stored| header.matches(stored)).then_some(header))
     }
 
     /// The first whole frame at `from` or later: its offset and header.

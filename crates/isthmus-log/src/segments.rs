@@ -4,13 +4,14 @@ use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile};
 use crate::format::{SEGMENT_HEADER, segment_path};
 use crate::queue::Queue;
+use crate::rewrite::{Frames, Unfinished};
 use crate::scan::Span;
 use crate::{FullBecause, LogError};
 use isthmus_core::seam::Clock;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 /// Open files kept for random reads; each is one file descriptor.
@@ -35,6 +36,11 @@ pub(crate) struct Shared {
     open: Mutex<VecDeque<(u64, Arc<dyn DiskFile>)>>,
     /// One trim at a time.
     trimming: Mutex<()>,
+    /// One rewriting at a time, and what the last one left to do.
+    pub(crate) unfinished: Mutex<Unfinished>,
+    /// Frames to be read instead of what the disk shows; nobody writes over frames while it is held
+    /// for reading.
+    pub(crate) in_memory: RwLock<Frames>,
 }
 
 impl Shared {
@@ -59,6 +65,8 @@ impl Shared {
             bases: RwLock::new(bases),
             open: Mutex::new(VecDeque::new()),
             trimming: Mutex::new(()),
+            unfinished: Mutex::default(),
+            in_memory: RwLock::default(),
         }
     }
 
@@ -174,6 +182,11 @@ impl Shared {
             // Where nobody can tell how much is left, the write will.
             _ => Ok(()),
         }
+    }
+
+    /// Keeps frames as they are for as long as the answer lives.
+    pub(crate) fn reading(&self) -> RwLockReadGuard<'_, Frames> {
+        self.in_memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn read_bases<T>(&self, read: impl FnOnce(&[u64]) -> T) -> T {

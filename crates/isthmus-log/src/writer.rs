@@ -8,7 +8,7 @@
 use crate::disk::{DiskFile, FolderLock};
 use crate::format::{Frame, GROUP_MAX, SEGMENT_HEADER, segment_header, segment_path};
 use crate::queue::Job;
-use crate::segments::Shared;
+use crate::segments::{Shared, lock};
 use crate::{FullBecause, LogError, Remedy, metrics as names};
 use std::io;
 use std::sync::Arc;
@@ -186,6 +186,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.queue.abandon();
+        // A rewriting that is under way ends before the folder is another's to write to.
+        let _rewriting = lock(&self.shared.unfinished);
         drop(self.lock.take());
         self.shared.ended.send_replace(true);
     }
@@ -204,7 +206,8 @@ fn create_segment(shared: &Shared, base: u64) -> Result<Arc<dyn DiskFile>, LogEr
     created.map_err(|error| failure(shared, base, "created", &Arc::new(error)))
 }
 
-fn failure(
+/// What a failed `attempt` at `segment` means.
+pub(crate) fn failure(
     shared: &Shared,
     segment: u64,
     attempt: &'static str,

@@ -44,6 +44,8 @@ struct Faults {
     truncates: u32,
     removes: u32,
     creates: u32,
+    /// Changes until the power is gone.
+    power: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,12 @@ impl FakeDisk {
     /// Fails the next `count` creations.
     pub fn fail_creates(&self, count: u32) {
         self.lock_state().faults.creates = count;
+    }
+
+    /// Lets the next `changes` to the disk happen; all later ones fail, the first of them half-way,
+    /// until [`Self::crash`] says what is left.
+    pub fn lose_power_after(&self, changes: u64) {
+        self.lock_state().faults.power = Some(changes);
     }
 
     /// Ends the process, as `kill -9` does: locks are released, everything written stays.
@@ -247,8 +255,12 @@ impl Disk for FakeDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        fail(&mut self.lock_state().faults.creates)?;
-        let known = self.lock_state().files.get(path).cloned();
+        let known = {
+            let mut state = self.lock_state();
+            draw(&mut state.faults.power)?;
+            fail(&mut state.faults.creates)?;
+            state.files.get(path).cloned()
+        };
         let file = if let Some(file) = known {
             file.truncate(0)?;
             file
@@ -268,6 +280,7 @@ impl Disk for FakeDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
+        draw(&mut state.faults.power)?;
         fail(&mut state.faults.removes)?;
         let file = state.files.remove(path).ok_or(ErrorKind::NotFound)?;
         if let Some(free) = &mut state.faults.free {
@@ -278,6 +291,7 @@ impl Disk for FakeDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
+        draw(&mut state.faults.power)?;
         let State { files, durable, .. } = &mut *state;
         durable.retain(|path, _| path.parent() != Some(folder) || files.contains_key(path));
         for (path, file) in files.iter().filter(|(path, _)| path.parent() == Some(folder)) {
@@ -321,7 +335,8 @@ impl DiskFile for FakeFile {
         let bytes = parts.concat();
         let mut fits = bytes.len();
         let outcome = self.fault(|faults| {
-            if let Err(error) = fail(&mut faults.writes) {
+            let powered = draw(&mut faults.power);
+            if let Err(error) = powered.and_then(|()| fail(&mut faults.writes)) {
                 fits = bytes.len() / 2;
                 return Err(error);
             }
@@ -341,7 +356,7 @@ impl DiskFile for FakeFile {
     fn sync(&self) -> io::Result<()> {
         let mut in_flight = false;
         let outcome = self.fault(|faults| {
-            in_flight = faults.syncs_lost;
+            in_flight = faults.syncs_lost || draw(&mut faults.power).is_err();
             if in_flight { Err(on_demand()) } else { fail(&mut faults.syncs) }
         });
         if in_flight {
@@ -358,7 +373,10 @@ impl DiskFile for FakeFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.fault(|faults| fail(&mut faults.truncates))?;
+        self.fault(|faults| {
+            draw(&mut faults.power)?;
+            fail(&mut faults.truncates)
+        })?;
         let mut content = self.lock_content();
         let freed = (content.seen.len() as u64).saturating_sub(len);
         content.truncate(position(len));
@@ -454,6 +472,18 @@ fn fail(left: &mut u32) -> io::Result<()> {
     }
     *left -= 1;
     Err(on_demand())
+}
+
+/// Uses up a little of the power that is left.
+fn draw(power: &mut Option<u64>) -> io::Result<()> {
+    match power {
+        Some(0) => Err(on_demand()),
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 fn on_demand() -> io::Error {

@@ -15,6 +15,7 @@ mod crash;
 mod damage;
 mod faults;
 mod machine;
+mod rewriting;
 
 /// Offsets and payloads.
 type Records = Vec<(u64, Vec<u8>)>;

@@ -21,6 +21,10 @@ enum Step {
     /// An append that the power failure interrupts before anybody hears of it.
     CrashDuring(Vec<u64>),
     Reopen,
+    /// Cuts every n-th record to this many bytes.
+    Rewrite(usize, usize),
+    /// The same, with power for so many changes to the disk.
+    CrashDuringRewrite(usize, usize, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,6 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Crash),
         3 => lengths().prop_map(Step::CrashDuring),
         1 => Just(Step::Reopen),
+        3 => (1usize..5, 0usize..100).prop_map(|(nth, len)| Step::Rewrite(nth, len)),
+        2 => (1usize..5, 0usize..100, 0u64..12)
+            .prop_map(|(nth, len, changes)| Step::CrashDuringRewrite(nth, len, changes)),
     ]
 }
 
@@ -48,6 +55,8 @@ struct Model {
     kept: Vec<(u64, Vec<u8>)>,
     /// Sent since the last opening and not acknowledged; a crash may keep the first few of a group.
     unknown: Vec<Vec<u8>>,
+    /// What a rewriting that did not succeed may have made, or may yet make, of records.
+    rewritten: Vec<(u64, Vec<u8>)>,
     sent: u64,
 }
 
@@ -58,10 +67,42 @@ impl Model {
         numbers.zip(lengths).map(|(number, len)| payload(number, *len)).collect()
     }
 
+    /// Cuts every n-th record and notes what that may come to.
+    fn rewrite(&mut self, log: &Log, nth: usize, len: usize) -> Result<(), TestCaseError> {
+        let mut replacements = Vec::new();
+        for (offset, payload) in self.kept.iter().step_by(nth) {
+            replacements.push((*offset, payload[..len.min(payload.len())].to_vec()));
+        }
+        let outcome = log.rewrite(&replacements);
+        if outcome.is_ok() {
+            self.rewritten.clear();
+            let kept = self.kept.iter_mut().step_by(nth);
+            for ((_, payload), (_, new)) in kept.zip(replacements) {
+                *payload = new;
+            }
+        } else {
+            self.rewritten.extend(replacements);
+        }
+        let remedy = outcome.err().map(|error| error.remedy());
+        prop_assert!(remedy.is_none_or(|remedy| remedy != Remedy::Fix));
+        Ok(())
+    }
+
+    /// Takes up what became of records whose rewriting did not succeed.
+    fn settle(&mut self, records: &Records) {
+        for (offset, payload) in &mut self.kept {
+            let Some(read) = records.iter().find(|(at, _)| at == offset) else { continue };
+            if self.rewritten.contains(read) {
+                payload.clone_from(&read.1);
+            }
+        }
+    }
+
     /// Compares with an open log that lost nothing since the last comparison.
     fn check(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
         let start = bench.log.start();
         self.kept.retain(|(offset, _)| *offset >= start);
+        self.settle(&bench.records().unwrap());
         prop_assert_eq!(&bench.records().unwrap(), &self.kept);
         Ok(())
     }
@@ -74,6 +115,8 @@ impl Model {
         records.retain(|(offset, _)| first.is_none_or(|first| *offset >= first));
         prop_assert!(records.len() >= self.kept.len(), "acknowledged records are missing");
         let more = records.split_off(self.kept.len());
+        self.settle(&records);
+        self.rewritten.clear();
         prop_assert_eq!(&records, &self.kept);
         for (offset, payload) in more {
             let known = self.unknown.iter().position(|sent| *sent == payload);
@@ -109,6 +152,14 @@ fn run(seed: u64, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Trim(eighths) => {
                 let (start, end) = (bench.log.start(), bench.log.end());
                 drop(bench.log.trim(start + (end - start) / 8 * eighths));
+            }
+            Step::Rewrite(nth, len) => model.rewrite(&bench.log, nth, len)?,
+            Step::CrashDuringRewrite(nth, len, changes) => {
+                disk.lose_power_after(changes);
+                model.rewrite(&bench.log, nth, len)?;
+                disk.crash();
+                bench = bench.reopened();
+                model.check_opened(&bench)?;
             }
             Step::FailWrite => disk.fail_writes(1),
             Step::FailSyncs(count) => disk.fail_syncs(count),
