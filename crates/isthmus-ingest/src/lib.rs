@@ -6,4 +6,5 @@
 
 pub mod applier;
 pub mod door;
+pub mod erasure;
 pub mod metrics;

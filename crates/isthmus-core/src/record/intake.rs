@@ -117,6 +117,27 @@ pub struct IntakeEvent<'a> {
     pub fields: Option<&'a str>,
 }
 
+impl IntakeEvent<'_> {
+    /// What stands where an event was that is forgotten. It does nothing when it is applied.
+    ///
+    /// A client may send this event type too, but never without any id.
+    pub fn erased() -> Self {
+        Self { event_type: "$erased", ..Self::default() }
+    }
+
+    /// Whether this is [`Self::erased`].
+    pub fn is_erased(&self) -> bool {
+        *self == Self::erased()
+    }
+}
+
+impl Command<'_> {
+    /// What stands where a mapping was that is forgotten: it takes back what nobody has.
+    pub fn erased() -> Self {
+        Self::Map { user_id: "", global_user_id: None }
+    }
+}
+
 impl<'a> IntakeBatch<'a> {
     /// The bytes of this batch.
     pub fn encode(&self) -> Vec<u8> {

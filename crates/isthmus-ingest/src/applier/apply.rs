@@ -159,6 +159,9 @@ impl<'a> Gathering<'a> {
         batch: &IntakeBatch<'a>,
         event: &IntakeEvent<'a>,
     ) -> Result<(), StateError> {
+        if event.is_erased() {
+            return Ok(());
+        }
         let Some(subject) = self.subject(batch, event) else {
             // Only `$groupidentify` comes without any id.
             if self.is_first_sight(directory, batch, event, "")? {

@@ -1,0 +1,58 @@
+//! What is left of a record once people are forgotten. Pure.
+
+use super::Forgotten;
+use isthmus_core::record::{Applied, AppliedBatch, Command, IntakeBatch, IntakeEvent};
+
+/// A record that can forget.
+pub(super) trait Blank {
+    /// Blanks what is about these people; returns how many items or events that were.
+    fn blank(&mut self, forgotten: &Forgotten) -> u64;
+}
+
+impl Blank for AppliedBatch<'_> {
+    fn blank(&mut self, forgotten: &Forgotten) -> u64 {
+        let mut erased = 0;
+        for item in self.items.iter_mut().filter(|item| forgotten.concerns(item)) {
+            *item = Applied::Erased;
+            erased += 1;
+        }
+        erased
+    }
+}
+
+impl Blank for IntakeBatch<'_> {
+    fn blank(&mut self, forgotten: &Forgotten) -> u64 {
+        let project = self.project;
+        let mut erased = 0;
+        for event in self.events.iter_mut().filter(|event| forgotten.sent(project, event)) {
+            *event = rest(event);
+            erased += 1;
+        }
+        let theirs = |command: &&mut Command<'_>| forgotten.named(project, command);
+        for command in self.commands.iter_mut().filter(theirs) {
+            // Not removed, because places count it.
+            *command = Command::erased();
+            erased += 1;
+        }
+        // A request that was about nobody else came from their address, or may have.
+        let others = self.events.iter().any(|event| event.user_id.or(event.device_id).is_some());
+        if erased > 0 && !others {
+            self.remote_address = None;
+        }
+        erased
+    }
+}
+
+/// What of a forgotten person's event is not about them: properties of a group.
+fn rest<'a>(event: &IntakeEvent<'a>) -> IntakeEvent<'a> {
+    if event.event_type != "$groupidentify" {
+        return IntakeEvent::erased();
+    }
+    IntakeEvent {
+        event_type: event.event_type,
+        time: event.time,
+        groups: event.groups,
+        group_properties: event.group_properties,
+        ..IntakeEvent::default()
+    }
+}
