@@ -64,6 +64,14 @@ pub(crate) fn share(share: &f64) -> Result<(), Wrong> {
     })
 }
 
+/// Days that a deletion may wait.
+pub(crate) fn days_to_wait(days: &u32) -> Result<(), Wrong> {
+    if *days <= 30 {
+        return Ok(());
+    }
+    Err(Wrong::new(format!("must be from 0 to 30 days, found `{days}`")))
+}
+
 /// A status that an answer may have.
 pub(crate) fn http_status(status: &u32) -> Result<(), Wrong> {
     if (200..600).contains(status) {

@@ -29,6 +29,8 @@ section! {
         pub log: LogConfig = LogConfig::default(),
         /// The User Profile API.
         pub profile_api: ProfileApiConfig = ProfileApiConfig::default(),
+        /// What happens when people ask to be forgotten.
+        pub privacy: PrivacyConfig = PrivacyConfig::default(),
         /// What destinations are sent.
         pub delivery: DeliveryConfig = DeliveryConfig::default(),
     }
@@ -107,6 +109,21 @@ section! {
         pub requests_per_minute: Option<u32> = None => check::none_or_not_zero,
         /// HTTP status of the answer that a user is not known. Amplitude does not document its own.
         pub not_seen_status: u32 = 404 => check::http_status,
+    }
+}
+
+section! {
+    /// `[privacy]`: what happens when people ask to be forgotten.
+    pub struct PrivacyConfig {
+        /// Days from the request of a deletion to its beginning, from 0 to 30; meanwhile it can be
+        /// taken back. Amplitude's is up to 30.
+        pub deletion_delay_days: u32 = 0 => check::days_to_wait,
+        /// Whether events that a forgotten person sends later are dropped; otherwise they make a new
+        /// person, as at Amplitude.
+        pub refuse_forgotten: bool = true,
+        /// How long the logs keep a forgotten person's events for destinations that have yet to be
+        /// asked to forget them; after that, they are erased all the same.
+        pub wait_for_destinations: Duration = DAY,
     }
 }
 

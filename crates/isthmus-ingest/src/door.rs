@@ -14,7 +14,7 @@ use crate::metrics as names;
 use body::BodyError;
 use isthmus_amplitude::{EndpointRules, Form, Refusal, parse_upload, success_body};
 use isthmus_config::resource::Project;
-use isthmus_core::record::{IntakeBatch, Source};
+use isthmus_core::record::{Command, IntakeBatch, Source};
 use isthmus_core::seam::Clock;
 use isthmus_log::{Log, LogError};
 use mappings::Mappings;
@@ -255,6 +255,25 @@ impl Door {
             commands: Vec::new(),
         };
         Ok((batch.encode(), count, body.len()))
+    }
+
+    /// Appends `commands` of `project`; returns the offset of their record in the intake log once it
+    /// is on disk.
+    pub async fn command(
+        &self,
+        project: &str,
+        commands: Vec<Command<'_>>,
+    ) -> Result<u64, LogError> {
+        let batch = IntakeBatch {
+            project,
+            source: Source::Command,
+            received_at: self.clock.now().as_millis(),
+            client_upload_time: None,
+            remote_address: None,
+            events: Vec::new(),
+            commands,
+        };
+        self.intake.append(batch.encode()).await
     }
 
     fn entrance(&self, api_key: &str) -> Result<Arc<Entrance>, Refusal> {

@@ -3,6 +3,7 @@
 //! SQLite: small, transactional, and readable with any SQLite tool. Resources that came as files
 //! stay in their files.
 
+pub mod deletions;
 mod sync_ids;
 
 use anyhow::Context;
@@ -15,7 +16,7 @@ use std::path::Path;
 /// Connections kept: the control API is the only user.
 const CONNECTIONS_MAX: u32 = 2;
 
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS resources (
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -36,6 +37,7 @@ const SCHEMA: [&str; 4] = [
         enabled INTEGER NOT NULL
     ) STRICT",
     sync_ids::SCHEMA,
+    deletions::SCHEMA,
 ];
 
 /// The catalog, open. Cheap to clone.

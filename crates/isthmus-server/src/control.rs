@@ -1,6 +1,7 @@
 //! The control API, `/control/v1/...`: behind its own token, JSON in and out.
 
 mod destinations;
+mod erasures;
 mod jobs;
 mod ledger;
 mod letters;
@@ -44,6 +45,7 @@ pub(crate) fn router(control: Control) -> Router {
         .merge(letters::routes())
         .merge(ledger::routes())
         .merge(profiles::routes())
+        .merge(erasures::routes())
         .route("/control/v1/destinations/{name}/probe", post(probe))
         .route("/control/v1/destinations/{name}/pause", post(destinations::pause))
         .route("/control/v1/destinations/{name}/resume", post(destinations::resume))

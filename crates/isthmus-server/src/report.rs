@@ -1,6 +1,7 @@
 //! What the control API answers, as both sides read it.
 
 mod destinations;
+pub mod erasures;
 pub mod jobs;
 mod samples;
 

@@ -1,6 +1,7 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
 mod destinations;
+mod erasures;
 pub(crate) mod ledger;
 pub(crate) mod letters;
 pub(crate) mod profiles;
@@ -31,7 +32,7 @@ use isthmus_state::delivery_samples::DeliverySamples;
 use profiles::Profiles;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 /// What stands for the file of resources that came over the control API.
 pub(crate) const API_ORIGIN: &str = "control API";
@@ -72,6 +73,8 @@ pub(crate) struct Runtime {
     pub(crate) jobs: Jobs,
     /// All resources; held while they change, so that one change follows another.
     pub(crate) resources: Mutex<Vec<Resource>>,
+    /// Wakes the part that forgets people.
+    pub(crate) erasures_asked: Arc<Notify>,
     /// Held while dead letters are edited or decided about, so that nobody edits what is being sent.
     pub(crate) letters: Mutex<()>,
 }

@@ -4,6 +4,7 @@ use crate::assembly::{AssembledStream, Assembly};
 use crate::catalog::Catalog;
 use crate::control::{self, Control};
 use crate::deliveries::{Deliveries, Ground};
+use crate::erasures::Erasures;
 use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
@@ -39,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long the applier may take to work off what is accepted when the server stops; what is left
@@ -155,12 +156,9 @@ impl Server {
             clock: clock.clone(),
             resources: Mutex::new(resources),
             letters: Mutex::new(()),
+            erasures_asked: Arc::new(Notify::new()),
         });
-        let listen = config.http.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("{listen} cannot be listened on"))?;
-        let address = listener.local_addr().context("the listener has no address")?;
+        let (listener, address) = bound(config.http.listen).await?;
         folder.note_address(address)?;
         Ok(Self {
             config,
@@ -235,6 +233,10 @@ impl Server {
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
         let upkeep = self.upkeep;
 
+        let asked = self.runtime.erasures_asked.clone();
+        let erasures =
+            Erasures::new(self.runtime.clone(), state.clone(), config.privacy.clone(), asked);
+
         let mut parts = Parts::new(clock.clone());
         parts.start("door", config.http.stop_timeout, |stop| {
             listener::serve(listener, router, limits, stop)
@@ -255,6 +257,7 @@ impl Server {
             Ok(())
         })?;
         parts.start("retention", config.http.stop_timeout, |stop| retention.run(stop));
+        parts.start("erasures", config.http.stop_timeout, |stop| erasures.run(stop));
         parts.start("upkeep", config.http.stop_timeout, |stop| upkeep.run(stop));
         let outcome = parts.run_until(stop).await;
         intake.close().await;
@@ -263,6 +266,14 @@ impl Server {
         drop(folder);
         outcome
     }
+}
+
+async fn bound(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("{listen} cannot be listened on"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    Ok((listener, address))
 }
 
 /// What answers requests from outside, knowing nobody yet.

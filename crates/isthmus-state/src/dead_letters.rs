@@ -170,6 +170,11 @@ impl DeadLetters {
         Ok(letters)
     }
 
+    /// Rewrites what is stored, so that nothing of what was removed is left on disk.
+    pub fn compact(&self) -> Result<(), StateError> {
+        crate::compact(&self.letters)
+    }
+
     /// How many dead letters `stream` has; stops counting at `limit`.
     pub fn count(&self, stream: &str, limit: usize) -> usize {
         self.beyond(stream, None).take(limit).count()

@@ -173,6 +173,26 @@ impl DeliverySamples {
         Ok(groups)
     }
 
+    /// Forgets the samples for which `is_meant` holds; returns how many there were. Counts stay.
+    pub fn remove(&self, is_meant: impl Fn(&Sample) -> bool) -> Result<usize, StateError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut batch, mut removed) = (self.state.batch(), 0);
+        for guard in self.samples.iter() {
+            let (row, value) = guard.into_inner()?;
+            if row.first() != Some(&COUNT) && is_meant(&read(&value)?) {
+                batch.remove(&self.samples, row);
+                removed += 1;
+            }
+        }
+        batch.commit()?;
+        Ok(removed)
+    }
+
+    /// Rewrites what is stored, so that nothing of what was removed is left on disk.
+    pub fn compact(&self) -> Result<(), StateError> {
+        crate::compact(&self.samples)
+    }
+
     /// Forgets samples that are older than [`RETENTION`] at `now`, and categories that did not occur
     /// since.
     pub fn forget(&self, now: Timestamp) -> Result<(), StateError> {

@@ -666,7 +666,7 @@ ledger_budget = "0B"
     isthmus.toml:13:17: `delivery.backoff_first` is more than `backoff_cap`
     isthmus.toml:14:17: `delivery.ledger_budget` must be more than zero
     isthmus.toml:15:2: unknown key `telemetry`
-      hint: known keys: data_dir, resources, server, ingest, log, profile_api, delivery
+      hint: known keys: data_dir, resources, server, ingest, log, profile_api, privacy, delivery
     "#);
     assert_snapshot!(said_of_server("a = 1\na = 2\nb = \n[server\n"), @r"
     isthmus.toml:2:1: not TOML: duplicate key

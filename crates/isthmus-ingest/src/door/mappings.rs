@@ -6,7 +6,7 @@ use crate::door::body::BodyError;
 use isthmus_amplitude::user_map::{Mapping, mapped_body, mappings};
 use isthmus_amplitude::{EventProblems, Form, Refusal, Throttle};
 use isthmus_core::identity::mapping;
-use isthmus_core::record::{Command, IntakeBatch, Source};
+use isthmus_core::record::Command;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -155,20 +155,11 @@ impl Door {
             user_id: &mapping.user_id,
             global_user_id: mapping.global_user_id.as_deref(),
         });
-        let record = IntakeBatch {
-            project,
-            source: Source::Command,
-            received_at: self.clock.now().as_millis(),
-            client_upload_time: None,
-            remote_address: None,
-            events: Vec::new(),
-            commands: commands.collect(),
-        };
         let appended = match checked {
-            Ok(()) => match self.intake.append(record.encode()).await {
-                Ok(offset) => Ok(offset),
-                Err(error) => Err(refused_by_log(&error)),
-            },
+            Ok(()) => {
+                let appended = self.command(project, commands.collect()).await;
+                appended.map_err(|error| refused_by_log(&error))
+            }
             Err(refusal) => Err(refusal),
         };
         match appended {

@@ -20,10 +20,10 @@ pub(super) fn routes() -> Router<Control> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    project: Option<String>,
-    user: Option<String>,
-    device: Option<String>,
-    amplitude_id: Option<u64>,
+    pub(super) project: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) amplitude_id: Option<u64>,
 }
 
 impl Asked {
