@@ -158,6 +158,7 @@ fn map_by_value(event: &AppliedEvent<'_>, user_properties: Option<&str>) -> Opti
         name: event.event_type.to_owned(),
         payload: object.to_string(),
         guarantee: Guarantee::AtLeastOnce,
+        after: None,
     }))
 }
 

@@ -215,6 +215,7 @@ fn delivery(lane: &str, section: u8, payload: &str) -> Delivery {
             name: "any".to_owned(),
             payload: payload.to_owned(),
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         },
     }
 }

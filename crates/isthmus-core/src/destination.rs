@@ -63,6 +63,10 @@ pub struct Message {
     pub payload: String,
     /// What happens when nobody knows whether the vendor took it.
     pub guarantee: Guarantee,
+    /// It is not sent while this lane has anything queued or in flight: what was told of a person
+    /// under another identifier comes first. Only known while the item is mapped: an object that
+    /// is sent again after it had ended waits for nobody.
+    pub after: Option<Lane>,
 }
 
 /// What happens to an object that was sent and of which nobody knows whether the vendor took it: a
@@ -92,9 +96,26 @@ impl Lane {
     }
 }
 
-/// A list inside the vendor's request; the meaning is the vendor crate's.
+/// A list inside the vendor's request; the meaning is the vendor crate's. The high half of its bits
+/// names the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Section(pub u8);
+
+impl Section {
+    /// The call that takes the list.
+    pub fn call(self) -> Call {
+        Call(self.0 >> 4)
+    }
+}
+
+/// One of the vendor's API calls: a request is one, so it holds objects of one call only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Call(pub u8);
+
+impl Call {
+    /// The call that nearly all objects take, and whose budget the vendor tells of.
+    pub const MAIN: Self = Self(0);
+}
 
 /// A message on its way, with where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +190,40 @@ pub struct Limits {
     pub shares: Shares,
     /// How long a request may wait for more objects.
     pub linger: Duration,
+    /// What is different for calls other than [`Call::MAIN`].
+    pub calls: Vec<CallLimits>,
+}
+
+/// What is different for one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallLimits {
+    pub call: Call,
+    /// Objects per request.
+    pub objects_per_request: usize,
+    /// Whether a request holds objects of one section only.
+    pub one_section: bool,
+    /// How long a lane waits after an object of the call was accepted, and how long such an object
+    /// waits after the last one of the lane it comes after: the vendor says success before what it
+    /// was told has come into effect.
+    pub settle: Duration,
+}
+
+impl Limits {
+    /// What is different for `call`, if anything is.
+    pub fn of_call(&self, call: Call) -> Option<&CallLimits> {
+        self.calls.iter().find(|limits| limits.call == call)
+    }
+
+    /// Objects of `call` per request.
+    pub fn objects_of(&self, call: Call) -> usize {
+        self.of_call(call).map_or(self.objects_per_request, |limits| limits.objects_per_request)
+    }
+
+    /// Whether objects of these sections may share a request.
+    pub fn share_a_request(&self, one: Section, other: Section) -> bool {
+        let one_section = || self.of_call(one.call()).is_some_and(|limits| limits.one_section);
+        one == other || one.call() == other.call() && !one_section()
+    }
 }
 
 /// At most `requests` in each window of `per`.

@@ -27,6 +27,7 @@ fn mapped(users: u64) -> Vec<Vec<Mapped>> {
             name,
             payload: "x".repeat(300),
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         })
     };
     let item = |n: u64| vec![object(n % users, 0), object(n % users, 1)];
@@ -37,6 +38,7 @@ fn deliver(items: Vec<Vec<Mapped>>) -> u64 {
     let limits = Limits {
         objects_per_request: 75,
         objects_per_section: 75,
+        calls: Vec::new(),
         bytes_per_object: ByteSize::kib(100),
         bytes_per_request: ByteSize::mib(3),
         requests_in_flight: 64,

@@ -17,7 +17,7 @@ use crate::samples::{Category, Happened};
 use crate::status::{DestinationStatus, StreamStatus};
 use crate::stream::Stream;
 use isthmus_core::destination::{
-    Delivery, Guarantee, Limits, Mapped, Message, Priority, RetryPolicy,
+    Call, Delivery, Guarantee, Limits, Mapped, Message, Priority, RetryPolicy,
 };
 use isthmus_core::seam::{Backoff, Clock};
 use isthmus_core::{Place, Timestamp};
@@ -741,7 +741,14 @@ impl Dispatcher {
             entry.1 += delivery.message.payload.len() as u64;
         };
         let mut in_flight = BTreeMap::new();
+        self.lanes.check()?;
         for (id, request) in &self.requests {
+            let mut sections = request.batch.iter().map(|delivery| delivery.message.section);
+            let first = sections.next();
+            let limits = &self.rules.limits;
+            if sections.any(|other| first.is_some_and(|one| !limits.share_a_request(one, other))) {
+                return Err(format!("{id:?} holds what cannot share a request"));
+            }
             for (delivery, ticket) in request.batch.iter().zip(&request.tickets) {
                 count(ticket, delivery);
                 let lane = delivery.message.lane;
@@ -779,6 +786,11 @@ impl Dispatcher {
 }
 
 impl InFlight {
+    /// The call that the request is.
+    fn call(&self) -> Call {
+        self.batch.first().map_or(Call::MAIN, |delivery| delivery.message.section.call())
+    }
+
     fn intent(&self, id: RequestId) -> Intent {
         let key = |(delivery, ticket): (&Delivery, &Ticket)| ObjectKey {
             stream: ticket.stream.0,
@@ -795,6 +807,9 @@ fn usable(mut limits: Limits) -> Limits {
     limits.objects_per_request = limits.objects_per_request.max(1);
     limits.objects_per_section = limits.objects_per_section.max(1);
     limits.requests_in_flight = limits.requests_in_flight.max(1);
+    for call in &mut limits.calls {
+        call.objects_per_request = call.objects_per_request.max(1);
+    }
     limits
 }
 
@@ -825,7 +840,7 @@ fn dead_letter(
     rejected_at: Timestamp,
 ) -> DeadLetter {
     let Delivery { stream, place, part, accepted_at, message } = delivery;
-    let Message { lane, section, name, payload, guarantee } = message;
+    let Message { lane, section, name, payload, guarantee, after: _ } = message;
     DeadLetter {
         stream: stream.to_string(),
         place,

@@ -399,6 +399,7 @@ mod tests {
         let limits = |requests| Limits {
             objects_per_request: 75,
             objects_per_section: 75,
+            calls: Vec::new(),
             bytes_per_object: isthmus_core::ByteSize::kib(100),
             bytes_per_request: isthmus_core::ByteSize::mib(3),
             requests_in_flight: 8,

@@ -5,6 +5,7 @@
 //! - It leaves out what the ledger says was delivered ([`Skips`]), unless told otherwise.
 //! - An attribute never moves backwards in time: a change that a later one overtook, in the job's
 //!   own part of the log or in what the stream has told, is not sent ([`Latest`]).
+//! - It erases nobody: what was erased in that part of the past is not erased again.
 //! - It is of the priority that waits for everything else.
 
 use crate::journal::JobRecord;
@@ -139,8 +140,12 @@ pub(crate) fn map_item<'s>(
     out: &mut Vec<Mapped>,
     resolve: impl FnOnce(Place) -> Result<&'s str, SnapshotError>,
 ) -> Result<Option<usize>, SnapshotError> {
-    if view.is_some_and(|view| !view.times.contains(&item.received_at())) {
-        return Ok(None);
+    if let Some(view) = view {
+        // An erasure of the past would take what is known of the person since.
+        let erases = matches!(item, Applied::Erasure(_));
+        if erases || !view.times.contains(&item.received_at()) {
+            return Ok(None);
+        }
     }
     let latest = view.map(|view| &view.latest);
     let (left, mut overtaken);

@@ -1,17 +1,23 @@
 //! What waits to be sent, in one queue per lane, and which of it makes up the next request.
 //!
-//! A lane is in one of four standings: ready with objects that were never tried (`fresh`), ready
-//! with objects that were (`again`, which go first), waiting for a retry, or in flight. Objects
-//! leave a lane from its front and come back to its front, so they never change places.
+//! A lane is in one of five standings: ready with objects that were never tried (`fresh`), ready
+//! with objects that were (`again`, which go first), waiting for a retry or for what it was told to
+//! settle, held until another lane is empty, or in flight. Objects leave a lane from its front and
+//! come back to its front, so they never change places.
+//!
+//! A request is one call of the vendor's: objects of another call at the front of a lane wait for a
+//! request of their own.
 //!
 //! A user has one lane whatever the priorities of its objects, so that the past and the present of
 //! one user keep their order too. A lane is as urgent as its most urgent object, and a request is
 //! filled from lanes of one priority: the past waits for the present, except where it stands in
 //! front of it. How much of it can stand there is bounded by [`Lanes::is_crowded`].
 
+mod holding;
+
 use crate::stream::StreamNumber;
 use isthmus_core::Timestamp;
-use isthmus_core::destination::{Delivery, Lane, Limits, Priority, Section};
+use isthmus_core::destination::{Call, Delivery, Lane, Limits, Priority, Section};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -58,8 +64,11 @@ pub(crate) struct GroupId(pub(crate) u64);
 struct LaneState {
     queue: VecDeque<Queued>,
     standing: Standing,
-    /// While fresh: how many objects from the front could share a request.
+    /// While fresh: how many objects from the front could share a request of the main call. A
+    /// request of another call is due once it has lingered.
     takeable: usize,
+    /// No request of it leaves before this: what it was told must settle.
+    settles: Duration,
     /// While fresh: since when.
     since: Duration,
     /// Objects queued, by priority.
@@ -82,6 +91,8 @@ enum Standing {
     Fresh(u64),
     Again(u64),
     Waiting(Duration, u64),
+    /// Its front waits until this lane is empty.
+    Held(Lane),
     InFlight,
 }
 
@@ -92,6 +103,8 @@ pub(crate) struct Lanes {
     by_lane: HashMap<Lane, LaneState>,
     ready: [Ready; Priority::ALL.len()],
     waiting: BTreeMap<(Duration, u64), Lane>,
+    /// By lane, those that are, or were, held until it is empty.
+    held: HashMap<Lane, Vec<Lane>>,
     /// Lanes that hold, or did hold, objects of a group.
     groups: HashMap<GroupId, Vec<Lane>>,
     next_stamp: u64,
@@ -115,6 +128,7 @@ impl Lanes {
             by_lane: HashMap::new(),
             ready: Default::default(),
             waiting: BTreeMap::new(),
+            held: HashMap::new(),
             groups: HashMap::new(),
             next_stamp: 0,
             crowded: 0,
@@ -148,20 +162,20 @@ impl Lanes {
     /// `retry_at`.
     pub(crate) fn push(&mut self, queued: Queued, retry_at: Option<Duration>, now: Duration) {
         let lane = queued.delivery.message.lane;
-        let section = section_of(&queued);
         let priority = queued.ticket.priority;
         let Some(state) = self.by_lane.get_mut(&lane) else {
             let mut counts = Default::default();
             count(&mut counts, priority, &mut self.crowded, self.limits.objects_per_request);
             let (queue, standing) = ([queued].into(), Standing::InFlight);
-            let state = LaneState { queue, standing, takeable: 0, since: now, counts };
+            let settles = Duration::ZERO;
+            let state = LaneState { queue, standing, takeable: 0, settles, since: now, counts };
             self.by_lane.insert(lane, state);
             self.stand(lane, retry_at.is_some(), retry_at.unwrap_or(now), now);
             return;
         };
         let before = state.priority();
         let joins = state.takeable == state.queue.len()
-            && state.queue.back().is_some_and(|last| section_of(last) <= section);
+            && state.queue.back().is_some_and(|last| joins(last, &queued));
         state.queue.push_back(queued);
         count(&mut state.counts, priority, &mut self.crowded, self.limits.objects_per_request);
         if joins && let Standing::Fresh(_) = state.standing {
@@ -193,7 +207,7 @@ impl Lanes {
                 *known = stamp;
                 now.again.push_back((lane, stamp));
             }
-            Standing::Waiting(..) | Standing::InFlight => {}
+            Standing::Waiting(..) | Standing::Held(_) | Standing::InFlight => {}
         }
     }
 
@@ -204,13 +218,21 @@ impl Lanes {
                 break;
             }
             let lane = entry.remove();
-            let stamp = self.stamp();
-            if let Some(state) = self.by_lane.get_mut(&lane) {
-                state.standing = Standing::Again(stamp);
-                if let Some(ready) = self.ready.get_mut(state.priority() as usize) {
-                    ready.again.push_back((lane, stamp));
-                }
-            }
+            self.rouse(lane, now);
+        }
+    }
+
+    /// Makes a lane ready whose wait is over.
+    fn rouse(&mut self, lane: Lane, now: Duration) {
+        let stamp = self.stamp();
+        let Some(state) = self.by_lane.get_mut(&lane) else { return };
+        if state.queue.is_empty() {
+            // It only had something to settle.
+            return self.leave(lane, now);
+        }
+        state.standing = Standing::Again(stamp);
+        if let Some(ready) = self.ready.get_mut(state.priority() as usize) {
+            ready.again.push_back((lane, stamp));
         }
     }
 
@@ -310,21 +332,28 @@ impl Lanes {
         ready: &mut Ready,
         request: &mut Filling,
     ) -> bool {
+        if self.hold(lane, ready) {
+            return false;
+        }
         let Some(state) = self.by_lane.get_mut(&lane) else { return false };
         let before = request.batch.len();
-        let mut section = Section(0);
+        let mut section = None;
         while let Some(front) = state.queue.front() {
-            let fits = front.ticket.group == group
-                && section_of(front) >= section
-                && request.has_room_for(front);
+            // Whether an object may follow what the lane has in the request already; one that comes
+            // after another lane is looked at when it is the first.
+            let follows = section.is_none_or(|last| {
+                section_of(front) >= last && front.delivery.message.after.is_none()
+            });
+            let fits =
+                front.ticket.group == group && follows && request.has_room_for(front, &self.limits);
             if !fits {
                 break;
             }
-            section = section_of(front);
+            section = Some(section_of(front));
             if let Some(front) = state.queue.pop_front() {
                 let full = self.limits.objects_per_request;
                 uncount(&mut state.counts, front.ticket.priority, &mut self.crowded, full);
-                request.add(front);
+                request.add(front, &self.limits);
             }
         }
         let took = request.batch.len() > before;
@@ -365,16 +394,23 @@ impl Lanes {
     /// Gives a lane that is in no list its standing.
     fn stand(&mut self, lane: Lane, came_back: bool, retry_at: Duration, now: Duration) {
         let stamp = self.stamp();
+        let waits_for = self.waits_for(lane);
+        if waits_for.is_none() && !came_back {
+            self.settle_before(lane, now);
+        }
         let Some(state) = self.by_lane.get_mut(&lane) else { return };
-        let Some(front) = state.queue.front() else {
-            self.by_lane.remove(&lane);
+        let wakes = if came_back { retry_at.max(state.settles) } else { state.settles };
+        if wakes > now {
+            state.standing = Standing::Waiting(wakes, stamp);
+            self.waiting.insert((wakes, stamp), lane);
             return;
-        };
+        }
+        let Some(front) = state.queue.front() else { return self.leave(lane, now) };
         let ready = self.ready.get_mut(state.priority() as usize);
         let Some(ready) = ready else { return };
-        if came_back && retry_at > now {
-            state.standing = Standing::Waiting(retry_at, stamp);
-            self.waiting.insert((retry_at, stamp), lane);
+        if let Some(other) = waits_for {
+            state.standing = Standing::Held(other);
+            self.held.entry(other).or_default().push(lane);
         } else if came_back || was_tried(front) {
             state.standing = Standing::Again(stamp);
             ready.again.push_back((lane, stamp));
@@ -385,11 +421,6 @@ impl Lanes {
             ready.takeable += state.takeable;
             ready.fresh.push_back((lane, stamp, now));
         }
-    }
-
-    /// Makes every lane ready that waits for a retry.
-    pub(crate) fn hurry(&mut self) {
-        self.wake(Duration::MAX);
     }
 
     /// Takes out what is queued of `stream`. What is in flight is not here.
@@ -420,7 +451,7 @@ impl Lanes {
                     }
                 }
                 Standing::Waiting(at, stamp) => drop(self.waiting.remove(&(at, stamp))),
-                Standing::Again(_) | Standing::InFlight => {}
+                Standing::Again(_) | Standing::Held(_) | Standing::InFlight => {}
             }
             state.standing = Standing::InFlight;
             self.give_back(lane, Vec::new(), Duration::ZERO, now);
@@ -447,20 +478,24 @@ impl Lanes {
         queue.is_some_and(|queue| queue.iter().any(|queued| queued.ticket.group == Some(group)))
     }
 
+    /// Afterwards, the first lane of each list is there and can be sent from.
     fn drop_stale(&mut self, priority: Priority) {
         let Some(ready) = self.ready.get_mut(priority as usize) else { return };
-        let standing = |lane| self.by_lane.get(&lane).map(|state: &LaneState| state.standing);
+        let mut ready = std::mem::take(ready);
         while let Some(&(lane, stamp)) = ready.again.front() {
-            if standing(lane) == Some(Standing::Again(stamp)) {
+            if self.standing(lane) == Some(Standing::Again(stamp)) && !self.hold(lane, &mut ready) {
                 break;
             }
             ready.again.pop_front();
         }
         while let Some(&(lane, stamp, _)) = ready.fresh.front() {
-            if standing(lane) == Some(Standing::Fresh(stamp)) {
+            if self.standing(lane) == Some(Standing::Fresh(stamp)) && !self.hold(lane, &mut ready) {
                 break;
             }
             ready.fresh.pop_front();
+        }
+        if let Some(place) = self.ready.get_mut(priority as usize) {
+            *place = ready;
         }
     }
 
@@ -505,15 +540,29 @@ fn was_tried(queued: &Queued) -> bool {
     ticket.attempts > 0 || ticket.unknown || ticket.group.is_some()
 }
 
-/// How many objects from the front could share a request: as long as sections do not descend.
+/// How many objects from the front could share a request of the main call.
 fn takeable(queue: &VecDeque<Queued>, max: usize) -> usize {
+    if queue.front().is_none_or(|front| section_of(front).call() != Call::MAIN) {
+        return 0;
+    }
     let pairs = queue.iter().zip(queue.iter().skip(1)).take(max.saturating_sub(1));
-    1 + pairs.take_while(|(one, next)| section_of(one) <= section_of(next)).count()
+    1 + pairs.take_while(|(one, next)| joins(one, next)).count()
+}
+
+/// Whether `next` could go with `one`, its predecessor in their lane: as long as sections do not
+/// descend.
+fn joins(one: &Queued, next: &Queued) -> bool {
+    let (section, following) = (section_of(one), section_of(next));
+    section.call() == following.call()
+        && section <= following
+        && next.delivery.message.after.is_none()
 }
 
 /// A request being filled.
 struct Filling {
     batch: Vec<Queued>,
+    objects_max: usize,
+    /// Known once the first object says which call it is.
     objects_left: usize,
     objects_per_section: usize,
     bytes_left: usize,
@@ -524,7 +573,8 @@ impl Filling {
     fn new(limits: &Limits, objects_max: usize) -> Self {
         Self {
             batch: Vec::new(),
-            objects_left: limits.objects_per_request.min(objects_max),
+            objects_max,
+            objects_left: objects_max,
             objects_per_section: limits.objects_per_section,
             bytes_left: limits.bytes_per_request.as_usize().saturating_sub(ENVELOPE_BYTES),
             sections: Vec::new(),
@@ -535,16 +585,23 @@ impl Filling {
         self.objects_left == 0
     }
 
-    fn has_room_for(&self, queued: &Queued) -> bool {
+    fn has_room_for(&self, queued: &Queued, limits: &Limits) -> bool {
         let section = section_of(queued);
+        let apart = |first| !limits.share_a_request(section_of(first), section);
+        if self.batch.first().is_some_and(apart) {
+            return false;
+        }
         let used = self.sections.iter().find(|(known, _)| *known == section);
         self.objects_left > 0
             && cost(queued) <= self.bytes_left
             && used.is_none_or(|(_, used)| *used < self.objects_per_section)
     }
 
-    fn add(&mut self, queued: Queued) {
+    fn add(&mut self, queued: Queued, limits: &Limits) {
         let section = section_of(&queued);
+        if self.batch.is_empty() {
+            self.objects_left = limits.objects_of(section.call()).min(self.objects_max);
+        }
         match self.sections.iter_mut().find(|(known, _)| *known == section) {
             Some((_, used)) => *used += 1,
             None => self.sections.push((section, 1)),

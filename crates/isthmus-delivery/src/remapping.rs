@@ -97,6 +97,7 @@ mod tests {
                 name: String::new(),
                 payload: user_properties.unwrap_or_default().to_owned(),
                 guarantee: Guarantee::AtLeastOnce,
+                after: None,
             }));
         }
     }

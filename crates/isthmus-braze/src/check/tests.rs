@@ -9,6 +9,7 @@ fn check(section: Section, payload: &str) -> String {
         name: "any".to_owned(),
         payload: payload.to_owned(),
         guarantee: Guarantee::AtLeastOnce,
+        after: None,
     };
     object(&message).err().unwrap_or_else(|| "fine".to_owned())
 }

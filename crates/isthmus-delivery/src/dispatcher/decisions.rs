@@ -147,7 +147,7 @@ impl Dispatcher {
             unknown: letter.cause == Cause::Unknown || tried.is_some_and(|tried| tried.unknown),
             group: None,
         };
-        let message = Message { lane, section, name, payload, guarantee };
+        let message = Message { lane, section, name, payload, guarantee, after: None };
         let stream = Arc::clone(&stream.name);
         let delivery = Delivery { stream, place, part, accepted_at: letter.accepted_at, message };
         self.lanes.push(Queued { delivery, ticket }, None, now.monotonic);

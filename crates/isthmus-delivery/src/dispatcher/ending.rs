@@ -8,7 +8,9 @@ use crate::journal::{self, Mark, Marks, ObjectKey, Outcome, Step, Tried};
 use crate::lanes::{GroupId, Queued, Ticket};
 use crate::samples::{Category, Happened};
 use crate::stream::Stream;
-use isthmus_core::destination::{Budget, Delivery, Guarantee, Lane, RetryPolicy, Verdict, Waits};
+use isthmus_core::destination::{
+    Budget, Call, Delivery, Guarantee, Lane, RetryPolicy, Verdict, Waits,
+};
 use isthmus_core::seam::Backoff;
 use isthmus_core::{Bucket, Timestamp};
 use isthmus_state::dead_letters::Cause;
@@ -226,10 +228,11 @@ impl Dispatcher {
             }
             Ending::Unencodable { reason } => return again(Again::Smaller, reason),
         };
-        if let Some(budget) = budget {
-            self.governor.lock().learn(now.monotonic, *budget);
+        // Other calls have windows of their own, of which ours knows nothing.
+        if let Some(budget) = budget.filter(|_| request.call() == Call::MAIN) {
+            self.governor.lock().learn(now.monotonic, budget);
         }
-        self.listen(request.epoch, verdicts, now, random);
+        self.listen(request, verdicts, now, random);
         let answered_success = (200..300).contains(&ending.status());
         let fate = |verdict: &Verdict| match verdict {
             Verdict::Accepted => Fate::Delivered,
@@ -254,17 +257,20 @@ impl Dispatcher {
     }
 
     /// What a reply says about the destination as a whole.
-    fn listen(&mut self, epoch: u64, verdicts: &[Verdict], now: Moment, random: u64) {
+    fn listen(&mut self, request: &InFlight, verdicts: &[Verdict], now: Moment, random: u64) {
+        let (epoch, is_main) = (request.epoch, request.call() == Call::MAIN);
         let (mut processed, mut asked, mut refused, mut failed) = (false, None, None, None);
         for verdict in verdicts {
             match verdict {
                 Verdict::Accepted | Verdict::Rejected { .. } => {
                     processed = true;
-                    self.room.takes(verdicts.len());
+                    if is_main {
+                        self.room.takes(verdicts.len());
+                    }
                 }
                 Verdict::Split { too_many, .. } => {
                     processed = true;
-                    if *too_many {
+                    if *too_many && is_main {
                         self.room.refuses(verdicts.len());
                     }
                 }
@@ -328,8 +334,14 @@ impl Dispatcher {
             if returned.last().is_none_or(|(last, _)| *last != lane) {
                 returned.push((lane, Vec::new()));
             }
+            let limits = self.rules.limits.of_call(delivery.message.section.call());
+            let settle = limits.map(|limits| limits.settle);
             let queued = Queued { delivery, ticket };
             let settled = self.settle_one(queued, fate, common, next, letters);
+            if let (Some(settle), Mark::Delivered | Mark::DeliveredAtOnce) = (settle, settled.mark)
+            {
+                self.lanes.settle(lane, common.now.monotonic + settle);
+            }
             marks.push(settled.mark);
             if let Some(reason) = settled.reason {
                 outcome.reasons.push((index, reason));

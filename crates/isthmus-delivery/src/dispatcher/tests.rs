@@ -2,7 +2,9 @@ mod world;
 
 use super::*;
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Guarantee, Lane, Rate, Section, Shares, Verdict, Waits};
+use isthmus_core::destination::{
+    Budget, CallLimits, Guarantee, Lane, Rate, Section, Shares, Verdict, Waits,
+};
 use proptest::prelude::*;
 use world::World;
 
@@ -12,6 +14,12 @@ fn rules() -> Rules {
     let limits = Limits {
         objects_per_request: 8,
         objects_per_section: 6,
+        calls: vec![CallLimits {
+            call: Call(1),
+            objects_per_request: 2,
+            one_section: true,
+            settle: Duration::from_millis(500),
+        }],
         bytes_per_object: ByteSize::bytes(100),
         bytes_per_request: ByteSize::bytes(1_400),
         requests_in_flight: 3,
@@ -53,16 +61,18 @@ impl Hand {
         Self { dispatcher, stream, next: 0, now: at(0), guarantee, letters: Vec::new() }
     }
 
-    /// One record with one item per word, of the user that its first letter names.
+    /// One record with one item per word, of the user that its first letter names. `a>b` is an
+    /// object of another call that comes after all of user b.
     fn take(&mut self, words: &str) {
         let now = self.now;
         for (index, word) in (0..).zip(words.split_whitespace()) {
             let message = Message {
                 lane: Lane(word.bytes().next().unwrap().into()),
-                section: Section(0),
+                section: Section(if word.contains('>') { 0x10 } else { 0 }),
                 name: word.to_owned(),
                 payload: word.to_owned(),
                 guarantee: self.guarantee,
+                after: word.split_once('>').map(|(_, other)| Lane(other.as_bytes()[0].into())),
             };
             let place = Place { offset: self.next, index };
             let mut mapped = vec![Mapped::Deliver(message)];
@@ -218,6 +228,83 @@ fn a_429_makes_the_whole_destination_wait_and_costs_no_attempt() {
     assert_eq!(names, "a b c");
     hand.judge(id, 31_000, accept);
     assert_eq!(hand.counts().delivered_at_once, 3);
+}
+
+#[test]
+fn what_comes_after_another_lane_waits_for_it_and_settles_before_what_follows() {
+    let mut hand = Hand::new(rules());
+    hand.take("d1 a>d a2 e1");
+    let (first, names) = hand.start(1_000).unwrap();
+    assert_eq!(names, "d1 e1");
+    hand.judge(first, 1_000, retry);
+    hand.take("d2 f1");
+    let mut requests = Vec::new();
+    for now in (1_010..4_000).step_by(10) {
+        while let Some((id, names)) = hand.start(now) {
+            requests.push(format!("{now}: {names}"));
+            hand.judge(id, now, accept);
+        }
+    }
+    insta::assert_snapshot!(requests.join("\n"), @r"
+    1010: f1
+    1050: d1 d2 e1
+    1550: a>d
+    2050: a2
+    ");
+    assert_eq!(hand.dispatcher.lanes.len(), 0);
+}
+
+#[test]
+fn nobody_waits_in_a_circle() {
+    let mut hand = Hand::new(rules());
+    hand.take("a>b b>a c>c");
+    let mut requests = Vec::new();
+    for now in (1_000..3_000).step_by(100) {
+        while let Some((id, names)) = hand.start(now) {
+            requests.push(names);
+            hand.judge(id, now, accept);
+        }
+    }
+    assert_eq!(requests, ["a>b c>c", "b>a"]);
+}
+
+#[test]
+fn an_operators_impatience_does_not_cut_settling_short() {
+    let mut hand = Hand::new(rules());
+    hand.take("a>d a2");
+    let (id, _) = hand.start(1_000).unwrap();
+    hand.judge(id, 1_000, accept);
+    hand.dispatcher.resume();
+    hand.dispatcher.check().unwrap();
+    assert_eq!(hand.start(1_499), None);
+    assert_eq!(hand.dispatcher.next_start(at(1_499).monotonic), Some(at(1_500).monotonic));
+    assert_eq!(hand.start(1_500).unwrap().1, "a2");
+}
+
+#[test]
+fn other_calls_teach_nothing_about_the_budget_and_the_room_of_the_main_one() {
+    let mut hand = Hand::new(rules());
+    hand.take("a>d b>d");
+    let (id, names) = hand.start(1_000).unwrap();
+    assert_eq!(names, "a>d b>d");
+    let verdicts = vec![Verdict::Split { reason: "too many".into(), too_many: true }; 2];
+    let reset_after = Some(Duration::from_mins(1));
+    let budget = Some(Budget { limit: Some(2), remaining: Some(0), reset_after });
+    hand.end(id, &Ending::Judged { status: 400, message: String::new(), verdicts, budget }, 1_000);
+    hand.take("e f g h i j");
+    let mut requests = Vec::new();
+    while let Some((id, names)) = hand.start(1_100) {
+        hand.judge(id, 1_100, accept);
+        requests.push(names);
+    }
+    assert_eq!(requests, ["a>d", "b>d", "e f g h i j"]);
+    // A wait that the vendor asks for holds for all calls.
+    hand.take("k>d");
+    let (id, _) = hand.start(1_200).unwrap();
+    let after = Some(Duration::from_secs(30));
+    hand.judge(id, 1_200, |_| Verdict::Retry { after, reason: "429".into() });
+    hand.take("l");
+    assert_eq!(hand.start(31_199), None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn lanes(objects_per_request: usize) -> Lanes {
     Lanes::new(Limits {
         objects_per_request,
         objects_per_section: 3,
+        calls: Vec::new(),
         bytes_per_object: ByteSize::bytes(500),
         bytes_per_request: ByteSize::bytes(ENVELOPE_BYTES as u64 + 1_000),
         requests_in_flight: 2,
@@ -34,6 +35,7 @@ fn push_as(lanes: &mut Lanes, priority: Priority, text: &str) {
             name: word.to_owned(),
             payload: payload.repeat(100),
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         };
         let delivery = Delivery {
             stream: "product".into(),

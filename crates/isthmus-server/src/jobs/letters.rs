@@ -140,5 +140,6 @@ fn message_of(letter: &DeadLetter) -> Message {
         name: letter.name.clone(),
         payload: letter.payload.clone(),
         guarantee: letter.guarantee,
+        after: None,
     }
 }

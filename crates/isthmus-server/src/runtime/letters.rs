@@ -357,6 +357,7 @@ fn message_of(letter: &DeadLetter, payload: String) -> Message {
         name: letter.name.clone(),
         payload,
         guarantee: letter.guarantee,
+        after: None,
     }
 }
 

@@ -452,7 +452,11 @@ impl World {
     fn check_batch(&self, id: RequestId) {
         let batch = self.dispatcher.batch(id);
         let limits = rules().limits;
-        assert!(!batch.is_empty() && batch.len() <= limits.objects_per_request);
+        let call = batch.first().unwrap().message.section.call();
+        assert!(batch.len() <= limits.objects_of(call));
+        for delivery in batch {
+            assert!(limits.share_a_request(batch[0].message.section, delivery.message.section));
+        }
         let bytes: usize = batch.iter().map(|delivery| delivery.message.payload.len() + 1).sum();
         assert!(bytes as u64 <= limits.bytes_per_request.as_u64());
         for section in 0..3 {
@@ -461,6 +465,11 @@ impl World {
         }
         for (index, delivery) in batch.iter().enumerate() {
             let (key, lane) = (key_of(delivery), delivery.message.lane);
+            let ended = |key: &Key| self.finished.contains(key) || self.resent.contains(key);
+            if let Some(other) = delivery.message.after {
+                let mut before = self.taken.iter().filter(|key| lane_of(**key) == other);
+                assert!(before.all(ended), "{key:?} does not wait for {other:?}");
+            }
             for later in batch[index + 1..].iter().filter(|later| later.message.lane == lane) {
                 assert!(later.message.section >= delivery.message.section);
                 let resent = self.resent.contains(&key_of(later)) || self.resent.contains(&key);
@@ -470,8 +479,7 @@ impl World {
             let earlier = self.taken.range((key.0, Place::default(), 0)..key);
             for earlier in earlier.filter(|earlier| lane_of(**earlier) == lane) {
                 let before = batch[..index].iter().any(|d| key_of(d) == *earlier);
-                let ended = self.finished.contains(earlier) || self.resent.contains(earlier);
-                assert!(before || ended, "{key:?} overtakes {earlier:?}");
+                assert!(before || ended(earlier), "{key:?} overtakes {earlier:?}");
             }
         }
     }
@@ -560,9 +568,13 @@ fn map(stream: usize, place: Place) -> Vec<Mapped> {
             _ => GOOD,
         };
         let guarantee = if kind == ONCE { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce };
-        let section = Section(u8::try_from(chance.below(3)).unwrap());
+        // Lanes from 3 on wait for nobody.
+        let waits = lane < Lane(3) && chance.below(6) == 0;
+        let after = waits.then(|| Lane(3 + chance.below(2)));
+        let call = if waits || chance.below(10) == 0 { 0x10 } else { 0 };
+        let section = Section(call + u8::try_from(chance.below(3)).unwrap());
         let payload = format!("{kind}{}", ".".repeat(usize::try_from(chance.below(80)).unwrap()));
-        let message = Message { lane, section, name: kind.to_owned(), payload, guarantee };
+        let message = Message { lane, section, name: kind.to_owned(), payload, guarantee, after };
         if chance.below(40) == 0 {
             let reason = "too deep".to_owned();
             return Mapped::Reject { reason, message };

@@ -39,6 +39,7 @@ impl isthmus_core::destination::Mapping for Facts {
             name: payload.clone(),
             payload,
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         }));
     }
 }

@@ -164,6 +164,7 @@ impl Destination for Vendor {
         Limits {
             objects_per_request: 75,
             objects_per_section: 75,
+            calls: Vec::new(),
             bytes_per_object: ByteSize::kib(100),
             bytes_per_request: ByteSize::mib(3),
             requests_in_flight: 4,
@@ -249,6 +250,7 @@ impl Mapping for Words {
             name,
             payload,
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         }));
     }
 }

@@ -1,0 +1,106 @@
+//! Lanes that wait for another lane, or for what they were told to come into effect.
+//!
+//! A lane whose front comes after another lane is in no list until that one is empty. A lane that
+//! is held itself holds nobody, so nobody waits in a circle.
+
+use super::{Lanes, Ready, Standing, was_tried};
+use isthmus_core::destination::{Lane, Priority};
+use std::time::Duration;
+
+impl Lanes {
+    /// The lane that the front of `lane` has to wait for.
+    pub(super) fn waits_for(&self, lane: Lane) -> Option<Lane> {
+        let other = self.by_lane.get(&lane)?.queue.front()?.delivery.message.after?;
+        let holds = !matches!(self.standing(other)?, Standing::Held(_));
+        (holds && other != lane).then_some(other)
+    }
+
+    /// Holds a lane of `ready` whose front has to wait for another; returns whether it does.
+    pub(super) fn hold(&mut self, lane: Lane, ready: &mut Ready) -> bool {
+        let Some(other) = self.waits_for(lane) else { return false };
+        let Some(state) = self.by_lane.get_mut(&lane) else { return false };
+        if let Standing::Fresh(_) = state.standing {
+            ready.takeable -= state.takeable;
+        }
+        state.standing = Standing::Held(other);
+        self.held.entry(other).or_default().push(lane);
+        true
+    }
+
+    /// Lets what was last said in the lane that the front of `lane` comes after come into effect.
+    pub(super) fn settle_before(&mut self, lane: Lane, now: Duration) {
+        let Some(state) = self.by_lane.get_mut(&lane) else { return };
+        let Some(front) = state.queue.front() else { return };
+        let message = &front.delivery.message;
+        if message.after.is_none_or(|other| other == lane) || was_tried(front) {
+            return;
+        }
+        if let Some(limits) = self.limits.of_call(message.section.call()) {
+            state.settles = state.settles.max(now + limits.settle);
+        }
+    }
+
+    /// Forgets a lane that is empty, and lets those go on that were held by it.
+    pub(super) fn leave(&mut self, lane: Lane, now: Duration) {
+        self.by_lane.remove(&lane);
+        for waiter in self.held.remove(&lane).unwrap_or_default() {
+            if self.standing(waiter) == Some(Standing::Held(lane)) {
+                self.stand(waiter, false, now, now);
+            }
+        }
+    }
+
+    /// Keeps a lane that is in flight from sending anything more before `until`, unless the program
+    /// ends before.
+    pub(crate) fn settle(&mut self, lane: Lane, until: Duration) {
+        if let Some(state) = self.by_lane.get_mut(&lane) {
+            state.settles = state.settles.max(until);
+        }
+    }
+
+    /// Makes every lane ready that waits for a retry.
+    pub(crate) fn hurry(&mut self) {
+        for ((at, stamp), lane) in std::mem::take(&mut self.waiting) {
+            if self.by_lane.get(&lane).is_some_and(|state| state.settles == at) {
+                self.waiting.insert((at, stamp), lane);
+            } else {
+                self.rouse(lane, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Checks what holds between lanes and lists, walking all there is; returns what is wrong.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut takeable = [0; Priority::ALL.len()];
+        for (lane, state) in &self.by_lane {
+            let fine = match state.standing {
+                Standing::Held(other) => {
+                    let front = state.queue.front();
+                    self.by_lane.contains_key(&other)
+                        && self.held.get(&other).is_some_and(|held| held.contains(lane))
+                        && front.is_some_and(|front| front.delivery.message.after == Some(other))
+                }
+                Standing::Waiting(at, stamp) => {
+                    self.waiting.get(&(at, stamp)) == Some(lane)
+                        && (!state.queue.is_empty() || state.settles == at)
+                }
+                Standing::Fresh(_) => {
+                    if let Some(sum) = takeable.get_mut(state.priority() as usize) {
+                        *sum += state.takeable;
+                    }
+                    !state.queue.is_empty()
+                }
+                Standing::Again(_) => !state.queue.is_empty(),
+                Standing::InFlight => true,
+            };
+            if !fine {
+                return Err(format!("lane {lane:?} cannot be {:?}", state.standing));
+            }
+        }
+        let known = self.ready.each_ref().map(|ready| ready.takeable);
+        if takeable != known {
+            return Err(format!("{takeable:?} objects could be taken, lists say {known:?}"));
+        }
+        Ok(())
+    }
+}
