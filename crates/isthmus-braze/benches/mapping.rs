@@ -6,7 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isthmus_braze::BrazeStream;
 use isthmus_config::resource::{
     BrazeDestination, BrazeLimits, BudgetShares, Contract, DeliveryGuarantee, Filter, IdentifyBy,
-    IdentifyTarget, NestedValues, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
+    IdentifyTarget, NestedValues, OnErasure, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
     SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Secret, SecretRef};
@@ -30,6 +30,8 @@ fn stream() -> BrazeStream {
         endpoint: "US-05".to_owned(),
         rest_key: SecretRef::Literal(Secret::new("key")),
         app_id: Some("7b1c0000-app".to_owned()),
+        identify_settle: Duration::from_secs(1),
+        on_erasure: OnErasure::Delete,
         limits: BrazeLimits {
             contract: Contract::Combined,
             objects_per_request: 75,
@@ -53,6 +55,7 @@ fn stream() -> BrazeStream {
             from: PropertyRef { scope: Scope::Builtin, name: "user_id".to_owned() },
             to: IdentifyTarget::ExternalId,
         },
+        anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,

@@ -8,7 +8,7 @@ mod requests;
 use crate::{Braze, BrazeStream};
 use isthmus_config::resource::{
     BrazeDestination, BrazeLimits, BudgetShares, Contract, DeliveryGuarantee, Filter, IdentifyBy,
-    IdentifyTarget, NestedValues, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
+    IdentifyTarget, NestedValues, OnErasure, OnUnset, PropertyRef, Retry, Scope, SelectedEvent,
     SelectedProperty, SendEvents, SendUsers, Stream,
 };
 use isthmus_config::{Problem, Secret, SecretRef};
@@ -27,6 +27,8 @@ fn destination() -> BrazeDestination {
         endpoint: "US-05".to_owned(),
         rest_key: SecretRef::Literal(Secret::new("secret-key")),
         app_id: Some("7b1c0000-app".to_owned()),
+        identify_settle: Duration::from_secs(1),
+        on_erasure: OnErasure::Delete,
         limits: BrazeLimits {
             contract: Contract::Combined,
             objects_per_request: 75,
@@ -56,6 +58,7 @@ fn stream() -> Stream {
         destination: "braze".to_owned(),
         enabled: true,
         identify_by: IdentifyBy { from: builtin("user_id"), to: IdentifyTarget::ExternalId },
+        anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,

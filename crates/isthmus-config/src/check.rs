@@ -11,10 +11,15 @@ use crate::decode::Wrong;
 use crate::diagnostic::{clip, meant};
 use jiff::tz::TimeZoneDatabase;
 use std::net::IpAddr;
+use std::time::Duration;
 use url::{Host, Url};
 
 /// Characters of a name: it is a metric label, a path segment and a table cell.
 const NAME_CHARACTERS_MAX: usize = 100;
+
+/// Longest advice of Braze for the gap between dependent calls to different endpoints ("API
+/// overview", read 2026-09).
+const SETTLING_MAX: Duration = Duration::from_mins(5);
 
 /// A name that people give to a resource.
 pub(crate) fn name(name: &String) -> Result<(), Wrong> {
@@ -78,6 +83,14 @@ pub(crate) fn http_status(status: &u32) -> Result<(), Wrong> {
         return Ok(());
     }
     Err(Wrong::new(format!("must be an HTTP status from 200 to 599, found `{status}`")))
+}
+
+/// A wait between two calls: no longer than the vendor advises.
+pub(crate) fn settling(wait: &Duration) -> Result<(), Wrong> {
+    if *wait <= SETTLING_MAX {
+        return Ok(());
+    }
+    Err(Wrong::new("must be at most 5m"))
 }
 
 /// A key that travels in requests.

@@ -2,8 +2,9 @@
 
 use crate::decode::FieldAbout;
 use crate::resource::{
-    BrazeDestination, BrazeLimits, BudgetShares, Filter, IdentifyBy, Project, PropertyRef,
-    RetryLimits, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream, Throttle,
+    Anonymous, BrazeDestination, BrazeLimits, BudgetShares, Filter, IdentifyBy, Project,
+    PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
+    Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;
@@ -69,6 +70,7 @@ pub fn reference_page() -> String {
     section::<BudgetShares>(&mut page);
     section::<Stream>(&mut page);
     section::<IdentifyBy>(&mut page);
+    section::<Anonymous>(&mut page);
     section::<RetryLimits>(&mut page);
     section::<SendEvents>(&mut page);
     section::<SelectedEvent>(&mut page);

@@ -11,12 +11,13 @@ mod stream;
 
 pub use destination::{
     BrazeDestination, BrazeLimits, BudgetShares, Contract, Destination, DestinationSettings,
+    OnErasure,
 };
 pub use project::{Project, Throttle};
 pub use retry::{Retry, RetryLimits};
 pub use stream::{
-    DeliveryGuarantee, Filter, IdentifyBy, IdentifyTarget, NestedValues, OnUnset, PropertyRef,
-    Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
+    Anonymous, AnonymousId, DeliveryGuarantee, Filter, IdentifyBy, IdentifyTarget, NestedValues,
+    OnUnset, PropertyRef, Scope, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
 };
 
 use crate::decode::Report;

@@ -2,12 +2,13 @@
 
 use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, Destination, DestinationSettings, Project, Stream,
+    BrazeDestination, BrazeLimits, Destination, DestinationSettings, OnErasure, Project, Stream,
 };
 use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Secret, SecretError, SecretRef, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that the resources describe, built and right.
 #[derive(Debug, Default)]
@@ -94,6 +95,8 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
         endpoint: String::new(),
         rest_key: SecretRef::Env(String::new()),
         app_id: None,
+        identify_settle: Duration::from_secs(1),
+        on_erasure: OnErasure::Delete,
         limits: BrazeLimits::default(),
     };
     for resource in resources {

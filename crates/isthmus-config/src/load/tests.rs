@@ -66,6 +66,8 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         endpoint: "http://127.0.0.1:8500".to_owned(),
         rest_key: SecretRef::Env("BRAZE_REST_KEY".to_owned()),
         app_id: Some("7b1c0000-app".to_owned()),
+        identify_settle: Duration::from_secs(1),
+        on_erasure: OnErasure::Delete,
         limits: BrazeLimits::default(),
     };
     let destination =
@@ -91,6 +93,7 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
             from: PropertyRef { scope: Scope::Builtin, name: "user_id".to_owned() },
             to: IdentifyTarget::ExternalId,
         },
+        anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
         nested_values: NestedValues::Drop,
@@ -121,6 +124,8 @@ name: braze
 type: braze
 endpoint: US-05
 rest_key: { file: braze.key }
+identify_settle: 5m
+on_erasure: ignore
 limits:
   contract: legacy
   objects_per_request: 50
@@ -169,6 +174,8 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
         timeout: Duration::from_mins(1),
     };
     assert_eq!(braze.limits, limits);
+    assert_eq!(braze.identify_settle, Duration::from_mins(5));
+    assert_eq!(braze.on_erasure, OnErasure::Ignore);
     let stream = stream(text);
     assert_eq!(stream.identify_by.from.scope, Scope::User);
     assert_eq!(stream.user_alias_label.as_deref(), Some("amplitude"));
@@ -183,6 +190,36 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
     assert_eq!(event.filters[0].property.scope, Scope::Event);
     assert_eq!(event.filters[0].values, ["1.50", "true", "pro"]);
     assert_eq!(stream.send_users.unwrap().on_unset, OnUnset::Ignore);
+}
+
+#[test]
+fn anonymous_people_need_a_stream_by_user_id() {
+    let with = |identify_by: &str, anonymous: &str| {
+        let stream = STREAM.replace("{ from: user_id, to: external_id }", identify_by);
+        format!("{PROJECT}---\n{BRAZE}---\n{stream}anonymous: {anonymous}\nsend_users: {{}}\n")
+    };
+    let by_id = "{ from: user_id, to: external_id }";
+    let good = "{ from: device_id, alias_label: amplitude_device }";
+    let read = stream(&with(by_id, "{ alias_label: amplitude_device }"));
+    let anonymous =
+        Anonymous { from: AnonymousId::DeviceId, alias_label: "amplitude_device".to_owned() };
+    assert_eq!(read.anonymous, Some(anonymous));
+    let texts = [
+        with(by_id, good),
+        with(by_id, "{ alias_label: \" \" }"),
+        with("{ from: device_id, to: external_id }", good),
+        with("{ from: user_id, to: braze_id }", good),
+        format!("{PROJECT}---\n{BRAZE}identify_settle: 6m\n"),
+    ];
+    assert_snapshot!(texts.map(|text| said(&text)).join("\n"), @r"
+    good
+    loop.yaml:16:27: `anonymous.alias_label` is empty
+    loop.yaml:16:12: `anonymous` needs a stream that identifies by `user_id` as `external_id`
+      hint: remove it, or write `identify_by: { from: user_id, to: external_id }`
+    loop.yaml:16:12: `anonymous` needs a stream that identifies by `user_id` as `external_id`
+      hint: remove it, or write `identify_by: { from: user_id, to: external_id }`
+    loop.yaml:10:18: `identify_settle` must be at most 5m
+    ");
 }
 
 #[test]
@@ -718,7 +755,7 @@ fn folders_are_read_in_order_and_all_files_report() {
     loop/a.yaml:3:1: unknown key `apikey` in project `shop`
       hint: did you mean `api_key`?
     loop/b/c.yml:6:1: unknown key `colour` in destination `braze`
-      hint: known keys: kind, name, type, endpoint, rest_key, app_id, limits
+      hint: known keys: kind, name, type, endpoint, rest_key, app_id, identify_settle, on_erasure, limits
     loop/e.yaml:2:7: text is not UTF-8
     gone: no such file or folder
     ");

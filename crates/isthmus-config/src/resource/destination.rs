@@ -76,11 +76,18 @@ shape! {
     pub struct BrazeDestination {
         /// URL of the REST endpoint, or the name of a Braze instance such as `US-05`.
         pub endpoint: String => check::endpoint,
-        /// REST API key with the permission `users.track`. A literal is taken only where `endpoint`
-        /// is a sandbox on this machine.
+        /// REST API key with the permissions `users.track`, `users.identify` where a stream tells of
+        /// anonymous people, and `users.delete` unless `on_erasure` is `ignore`. A literal is taken
+        /// only where `endpoint` is a sandbox on this machine.
         pub rest_key: SecretRef,
         /// App identifier that goes on each event as `app_id`.
         pub app_id: Option<String> => check::none_or_not_blank,
+        /// How long a person who was just identified, or is about to be, waits until what was sent
+        /// before has come into effect: Braze usually takes milliseconds, and advises up to 5 minutes
+        /// between calls that depend on each other.
+        pub identify_settle: Duration = Duration::from_secs(1) => check::settling,
+        /// What Braze hears when a person is erased.
+        pub on_erasure: OnErasure = OnErasure::Delete,
         /// How much Braze takes, by the contract of the workspace.
         pub limits: BrazeLimits = BrazeLimits::default(),
     }
@@ -145,6 +152,16 @@ impl BudgetShares {
     pub fn shares(&self) -> Shares {
         let Self { realtime_cohorts, scheduled_syncs, backfill } = *self;
         Shares { realtime_cohorts, scheduled_syncs, backfill }
+    }
+}
+
+words! {
+    /// What the destination hears when a person is erased.
+    pub enum OnErasure {
+        /// To delete the person, by each identifier that its streams use.
+        Delete = "delete",
+        /// Nothing.
+        Ignore = "ignore",
     }
 }
 

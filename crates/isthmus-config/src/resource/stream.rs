@@ -23,6 +23,9 @@ shape! {
         pub enabled: bool = false,
         /// Which Amplitude property names the user, and as what.
         pub identify_by: IdentifyBy,
+        /// How Braze knows people who have no user id yet. Without it their events and updates are
+        /// discarded. Only for a stream that identifies by `user_id` as `external_id`.
+        pub anonymous: Option<Anonymous>,
         /// `alias_label` of the alias object, for `to: user_alias`.
         pub user_alias_label: Option<String> => check::none_or_not_blank,
         /// Update users that Braze has, and create none.
@@ -46,6 +49,26 @@ shape! {
         pub from: PropertyRef as PropertyRef::of_user,
         /// The identifier at Braze.
         pub to: IdentifyTarget,
+    }
+}
+
+shape! {
+    /// `anonymous` of a stream: people without a user id go out under a user alias, and once they
+    /// have one, Braze is asked to make both one person.
+    pub struct Anonymous {
+        /// What names them.
+        pub from: AnonymousId = AnonymousId::DeviceId,
+        /// `alias_label` of the alias object. One that nothing else uses: Braze keeps one alias of a
+        /// label per person.
+        pub alias_label: String => check::not_blank,
+    }
+}
+
+words! {
+    /// What names a person without a user id.
+    pub enum AnonymousId {
+        /// The device id, where the client sent one.
+        DeviceId = "device_id",
     }
 }
 
@@ -199,6 +222,14 @@ impl Stream {
             let message = "`user_alias_label` is missing, and `to: user_alias` needs one";
             let hint = "it is the `alias_label` of the alias object at Braze";
             problems.push(Problem::new("user_alias_label", message).hint(hint));
+        }
+        let IdentifyBy { from, to } = &self.identify_by;
+        let by_user_id = from.scope == Scope::Builtin && from.name == "user_id";
+        if self.anonymous.is_some() && !(by_user_id && *to == IdentifyTarget::ExternalId) {
+            let message =
+                "`anonymous` needs a stream that identifies by `user_id` as `external_id`";
+            let hint = "remove it, or write `identify_by: { from: user_id, to: external_id }`";
+            problems.push(Problem::new("anonymous", message).hint(hint));
         }
         problems.extend(self.retry.check("retry"));
         if let Some(send_events) = &self.send_events {
