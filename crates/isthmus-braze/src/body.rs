@@ -1,4 +1,4 @@
-//! The body of a track request, and which of its objects each delivery became.
+//! The body of a request, and which of its objects each delivery became.
 //!
 //! Braze answers by position: `input_array` and `index`. The layout is a function of the batch
 //! alone, so reading a reply computes it again instead of remembering it.
@@ -6,18 +6,15 @@
 //! Several attributes objects of one user are joined into one, later values winning: Braze
 //! documents no order among the objects of one array, and one object is one to pay for.
 
-use crate::track::{ATTRIBUTES, EVENTS, OBJECT_BYTES_MAX, PURCHASES};
-use isthmus_core::destination::{Delivery, EncodeError, Lane, Section};
+use crate::calls::{self, ATTRIBUTES, About, LISTS_MAX, List};
+use crate::track::OBJECT_BYTES_MAX;
+use isthmus_core::destination::{Call, Delivery, EncodeError, Lane, Section};
 use isthmus_core::json;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The arrays of a track request in the order Braze processes them.
-pub(crate) const ARRAYS: [(Section, &str); 3] =
-    [(ATTRIBUTES, "attributes"), (EVENTS, "events"), (PURCHASES, "purchases")];
-
-/// Room for the names of the arrays and their brackets.
-const ENVELOPE_BYTES: usize = 64;
+/// Room for the names of the lists and their brackets, and for what else a request says.
+const ENVELOPE_BYTES: usize = 96;
 
 /// Says whether an attributes object may create its user. Joined objects may if any of them may.
 const UPDATE_ONLY: &str = "_update_existing_only";
@@ -30,8 +27,10 @@ pub(crate) struct Layout<'a> {
     pub(crate) slots: Vec<Option<(Section, usize)>>,
     /// Payloads of each object of `attributes`, in order of delivery.
     attributes: Vec<Vec<&'a str>>,
-    /// Number of objects in each of [`ARRAYS`].
-    counts: [usize; ARRAYS.len()],
+    /// The call, which that of the first delivery is.
+    pub(crate) about: Option<&'static About>,
+    /// Number of objects in each of its lists.
+    counts: [usize; LISTS_MAX],
 }
 
 /// The newest attributes object of a lane, while others can join it.
@@ -48,12 +47,14 @@ impl<'a> Layout<'a> {
         let mut layout = Self {
             slots: Vec::with_capacity(batch.len()),
             attributes: Vec::new(),
-            counts: [0; ARRAYS.len()],
+            about: calls::about(call_of(batch)),
+            counts: [0; LISTS_MAX],
         };
         let mut open: HashMap<Lane, Open<'a>> = HashMap::new();
         for delivery in batch {
             let message = &delivery.message;
-            let slot = match layout.counts.get_mut(usize::from(message.section.0)) {
+            let at = layout.position(message.section);
+            let slot = match at.and_then(|at| layout.counts.get_mut(at)) {
                 None => None,
                 Some(count) if message.section == ATTRIBUTES => {
                     let index = join(&mut open, message.lane, &message.payload, *count);
@@ -75,14 +76,24 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// Objects in all arrays.
+    /// The lists of the call.
+    pub(crate) fn lists(&self) -> &'static [List] {
+        self.about.map_or(&[], |about| about.lists)
+    }
+
+    fn position(&self, section: Section) -> Option<usize> {
+        self.lists().iter().position(|list| list.section == section)
+    }
+
+    /// Objects in all lists.
     pub(crate) fn objects(&self) -> usize {
         self.counts.iter().sum()
     }
 
-    /// Objects in the array of `section`.
+    /// Objects in the list of `section`.
     pub(crate) fn objects_in(&self, section: Section) -> usize {
-        self.counts.get(usize::from(section.0)).copied().unwrap_or_default()
+        let count = self.position(section).and_then(|at| self.counts.get(at));
+        count.copied().unwrap_or_default()
     }
 
     /// The body for `batch`, from which this layout was made.
@@ -95,13 +106,14 @@ impl<'a> Layout<'a> {
         let bytes: usize = batch.iter().map(|delivery| delivery.message.payload.len() + 1).sum();
         let mut body = String::with_capacity(bytes + ENVELOPE_BYTES);
         let mut opening = '{';
-        for (section, name) in ARRAYS {
+        for List { section, key, bare, .. } in self.lists() {
+            let section = *section;
             if self.objects_in(section) == 0 {
                 continue;
             }
             body.push(opening);
             opening = ',';
-            json::push_text(&mut body, name);
+            json::push_text(&mut body, key);
             body.push_str(":[");
             let from = body.len();
             if section == ATTRIBUTES {
@@ -112,14 +124,22 @@ impl<'a> Layout<'a> {
             } else {
                 for delivery in batch.iter().filter(|of| of.message.section == section) {
                     push_separator(&mut body, from);
-                    body.push_str(&delivery.message.payload);
+                    let payload = &delivery.message.payload;
+                    let identifier = json::members(payload).next().filter(|_| *bare);
+                    body.push_str(identifier.map_or(payload, |(_, value)| value));
                 }
             }
             body.push(']');
         }
+        body.push_str(self.about.map_or("", |about| about.rest));
         body.push('}');
         Ok(body)
     }
+}
+
+/// The call that a request with `batch` is.
+pub(crate) fn call_of(batch: &[Delivery]) -> Call {
+    batch.first().map_or(Call::MAIN, |delivery| delivery.message.section.call())
 }
 
 /// The index of the attributes object that `payload` becomes part of; `next` when it is a new one.

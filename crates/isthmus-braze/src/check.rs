@@ -11,7 +11,11 @@ mod standard;
 #[cfg(test)]
 mod tests;
 
-use crate::track::{ATTRIBUTES, EVENTS, OBJECT_BYTES_MAX, PURCHASES, too_large};
+use crate::calls::{
+    ATTRIBUTES, DELETE_ALIASES, DELETE_BRAZE_IDS, DELETE_EMAILS, DELETE_EXTERNAL_IDS, EVENTS,
+    IDENTIFY, PURCHASES,
+};
+use crate::track::{OBJECT_BYTES_MAX, too_large};
 use crate::value::CHARACTERS_MAX;
 use isthmus_core::destination::Message;
 use serde_json::{Map, Value};
@@ -63,7 +67,47 @@ pub(crate) fn object(message: &Message) -> Result<(), String> {
             quantity(&object)?;
             properties(&object, RESERVED_BY_PURCHASES)
         }
+        IDENTIFY => {
+            only(&object, &["external_id", "user_alias"])?;
+            external_id(required(&object, "external_id")?)?;
+            alias(required(&object, "user_alias")?)
+        }
+        DELETE_EXTERNAL_IDS => {
+            only(&object, &["external_id"])?;
+            external_id(required(&object, "external_id")?)
+        }
+        DELETE_ALIASES => {
+            only(&object, &["user_alias"])?;
+            alias(required(&object, "user_alias")?)
+        }
+        DELETE_BRAZE_IDS => {
+            only(&object, &["braze_id"])?;
+            text(required(&object, "braze_id")?, "braze_id").map(drop)
+        }
+        DELETE_EMAILS => {
+            only(&object, &["email", "prioritization"])?;
+            standard::email(required(&object, "email")?)?;
+            prioritization(required(&object, "prioritization")?)
+        }
         section => Err(format!("Braze has no section {}", section.0)),
+    }
+}
+
+/// An object that names people has no room for anything else: what is beside it would be lost.
+fn only(object: &Object, fields: &[&str]) -> Result<(), String> {
+    match object.keys().find(|key| !fields.contains(&key.as_str())) {
+        Some(other) => Err(format!("`{other}` has no meaning here")),
+        None => Ok(()),
+    }
+}
+
+/// Which of those that share an address is meant ("Delete users endpoint", read 2026-09).
+fn prioritization(value: &Value) -> Result<(), String> {
+    let words = ["identified", "unidentified", "most_recently_updated"];
+    let known = |word: &Value| word.as_str().is_some_and(|word| words.contains(&word));
+    match value.as_array() {
+        Some(list) if !list.is_empty() && list.iter().all(known) => Ok(()),
+        _ => Err(format!("`prioritization` must be a list of {}", words.join(", "))),
     }
 }
 

@@ -1,6 +1,7 @@
-//! Braze as a destination: deliveries to `POST /users/track`, and its replies to verdicts.
+//! Braze as a destination: deliveries to requests, and its replies to verdicts.
 
 use crate::body::Layout;
+use crate::calls::TRACK;
 use crate::{check, cluster, edit, limits, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -14,12 +15,9 @@ use isthmus_core::seam::{Method, Reply, Request};
 use std::fmt;
 use std::time::Duration;
 
-/// The one API that streams use. A slash at its end would be answered with 403.
-const TRACK: &str = "/users/track";
-
 /// One Braze workspace.
 pub struct Braze {
-    url: String,
+    base: String,
     headers: HeaderMap,
     limits: Limits,
     company: Option<String>,
@@ -29,7 +27,7 @@ pub struct Braze {
 /// Shows where, not with which key.
 impl fmt::Debug for Braze {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Braze({})", self.url)
+        write!(out, "Braze({})", self.base)
     }
 }
 
@@ -46,7 +44,7 @@ impl Braze {
             });
         });
         let headers = headers(rest_key).map_err(|problem| problems.push(problem));
-        let limits = limits::build(&destination.limits).map_err(|found| problems.extend(found));
+        let limits = limits::build(destination).map_err(|found| problems.extend(found));
         if destination.app_id.as_deref().is_some_and(|app_id| app_id.trim().is_empty()) {
             problems.push(
                 Problem::new("app_id", "the app identifier is empty")
@@ -55,7 +53,7 @@ impl Braze {
         }
         match (base, headers, limits) {
             (Ok(base), Ok(headers), Ok(limits)) if problems.is_empty() => Ok(Self {
-                url: format!("{base}{TRACK}"),
+                base,
                 headers,
                 limits,
                 company: destination.limits.company.as_deref().map(|name| name.trim().to_owned()),
@@ -77,10 +75,10 @@ impl Braze {
         edit::edited(before, after)
     }
 
-    fn request(&self, body: Bytes) -> Request {
+    pub(crate) fn request(&self, path: &str, body: Bytes) -> Request {
         Request {
             method: Method::Post,
-            url: self.url.clone(),
+            url: format!("{}{path}", self.base),
             headers: self.headers.clone(),
             body,
             timeout: self.timeout,
@@ -115,12 +113,13 @@ impl Destination for Braze {
         self.limits.clone()
     }
 
-    /// One body for all sections. Attributes of one user become one object, so there can be fewer
+    /// One body for all sections of a call. Attributes of one user become one object, so there can be fewer
     /// objects than deliveries.
     fn encode(&self, batch: &[Delivery]) -> Result<Encoded, EncodeError> {
         let layout = Layout::of(batch);
         let body = layout.body(batch)?;
-        Ok(Encoded { request: self.request(body.into()), objects: layout.objects() })
+        let path = layout.about.unwrap_or(&TRACK).path;
+        Ok(Encoded { request: self.request(path, body.into()), objects: layout.objects() })
     }
 
     fn judge(&self, batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
@@ -133,7 +132,7 @@ impl Destination for Braze {
 
     /// A track request without objects: 400 for a good key, 401 for any other.
     fn probe(&self) -> Request {
-        self.request(Bytes::from_static(b"{}"))
+        self.request(TRACK.path, Bytes::from_static(b"{}"))
     }
 
     fn check(&self, message: &Message) -> Result<(), String> {
@@ -147,6 +146,6 @@ impl Destination for Braze {
             return format!("company:{company}");
         }
         let key = self.headers.get(AUTHORIZATION).map(|key| Lane::of_bytes(key.as_bytes()).0);
-        format!("{} {:x}", self.url, key.unwrap_or_default())
+        format!("{} {:x}", self.base, key.unwrap_or_default())
     }
 }

@@ -4,7 +4,8 @@
 //! refuse, or that stands for nobody, is never sent: such ids collect the data of many people in
 //! one profile until Braze blocks it.
 
-use isthmus_core::destination::Lane;
+use crate::calls::{DELETE_ALIASES, DELETE_BRAZE_IDS, DELETE_EMAILS, DELETE_EXTERNAL_IDS};
+use isthmus_core::destination::{Lane, Section};
 use isthmus_core::json;
 use std::borrow::Cow;
 
@@ -87,6 +88,27 @@ impl Identifiers {
     /// Whether Braze updates but never creates users with this target unless it is told to.
     pub(crate) fn is_alias(&self) -> bool {
         matches!(self.target, Target::UserAlias { .. })
+    }
+
+    /// The list by which Braze is asked to delete people.
+    pub(crate) fn section_to_delete(&self) -> Section {
+        match self.target {
+            Target::ExternalId => DELETE_EXTERNAL_IDS,
+            Target::UserAlias { .. } => DELETE_ALIASES,
+            Target::BrazeId => DELETE_BRAZE_IDS,
+            Target::Email => DELETE_EMAILS,
+        }
+    }
+
+    /// What stands beside the identifier of somebody to delete. Braze deletes one of those that
+    /// share an address, and nobody where it is left to choose ("Delete users endpoint", read
+    /// 2026-09): the one that was updated last.
+    pub(crate) fn choice_to_delete(&self) -> &'static str {
+        if self.target == Target::Email {
+            r#","prioritization":["most_recently_updated"]"#
+        } else {
+            ""
+        }
     }
 
     /// The value to send for `text`, or why there is none.

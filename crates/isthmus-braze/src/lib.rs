@@ -4,7 +4,8 @@
 //! - [`cluster`]: where a workspace answers. `limits`: how much it takes.
 //! - [`BrazeStream`]: what one stream tells Braze. Built from a stream resource, it maps events and
 //!   user changes to objects of `POST /users/track` (`track`), with the identifier that Braze
-//!   knows the user by ([`identifier`]) and values as Braze takes them (`value`).
+//!   knows the user by ([`identifier`]) and values as Braze takes them (`value`). People who turn
+//!   out to be users or are to be forgotten become objects of other `calls` (`identity`).
 //! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`), reads the
 //!   answer (`reply`), and tells what may become of an object that people edit (`edit`) and what of
 //!   it Braze is certain to refuse (`check`).
@@ -17,11 +18,13 @@
 //! integrations where the documentation is silent; each constant names its own.
 
 mod body;
+mod calls;
 mod check;
 pub mod cluster;
 mod destination;
 mod edit;
 pub mod identifier;
+mod identity;
 mod limits;
 mod names;
 mod reply;

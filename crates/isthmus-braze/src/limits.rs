@@ -4,11 +4,12 @@
 //! all arrays, on legacy contracts 75 in each array; 4 MB per request; 100 KB per object; 3,000
 //! requests per 3 seconds, and on newer contracts an hourly limit besides.
 
+use crate::calls::{DELETE_USERS, IDENTIFY_USERS};
 use crate::track::OBJECT_BYTES_MAX;
 use isthmus_config::Problem;
-use isthmus_config::resource::{BrazeLimits, Contract};
+use isthmus_config::resource::{BrazeDestination, Contract};
 use isthmus_core::ByteSize;
-use isthmus_core::destination::{Limits, Priority, Rate};
+use isthmus_core::destination::{CallLimits, Limits, Priority, Rate};
 use std::time::Duration;
 
 /// Arrays of a track request.
@@ -17,11 +18,15 @@ const SECTIONS: usize = 3;
 const REQUEST_BYTES_MAX: u64 = 4_000_000;
 /// What surrounds the objects of a request, and the commas between them.
 const ENVELOPE_BYTES: u64 = 4_096;
+/// Objects of a request that identifies or deletes ("Identify users endpoint" and "Delete users
+/// endpoint", read 2026-09).
+pub(crate) const IDENTIFIERS_MAX: usize = 50;
 /// More objects than any contract allows: a typing error rather than a contract.
 const OBJECTS_MAX: usize = 1_000;
 
-/// The engine's limits for `limits`, or every problem with them.
-pub(crate) fn build(limits: &BrazeLimits) -> Result<Limits, Vec<Problem>> {
+/// The engine's limits for `destination`, or every problem with them.
+pub(crate) fn build(destination: &BrazeDestination) -> Result<Limits, Vec<Problem>> {
+    let limits = &destination.limits;
     let mut problems = Vec::new();
     let mut refuse = |key: &str, message: String, hint: &str| {
         problems.push(Problem::new(format!("limits.{key}"), message).hint(hint));
@@ -95,5 +100,20 @@ pub(crate) fn build(limits: &BrazeLimits) -> Result<Limits, Vec<Problem>> {
         rates,
         shares,
         linger: limits.linger,
+        calls: vec![
+            CallLimits {
+                call: IDENTIFY_USERS.call,
+                objects_per_request: IDENTIFIERS_MAX,
+                one_section: false,
+                settle: destination.identify_settle,
+            },
+            CallLimits {
+                call: DELETE_USERS.call,
+                objects_per_request: IDENTIFIERS_MAX,
+                // One kind of identifier, says the text; the sample beside it mixes them.
+                one_section: true,
+                settle: Duration::ZERO,
+            },
+        ],
     })
 }

@@ -8,6 +8,7 @@
 //! | 400 that points at objects | those are rejected; the others, refused with them, go again in smaller requests |
 //! | 400 that says that there are too many objects | smaller requests from now on |
 //! | 400 otherwise, 413, 422 | smaller requests, down to the culprit |
+//! | 404 of Braze to a request that deletes | accepted: nobody of that name is there |
 //! | 401, 403, 404, redirects, other 4xx | pause: key, permission or endpoint are wrong |
 //! | 429 | retry after the wait that Braze asks for |
 //! | 423, 425 | retry |
@@ -21,7 +22,8 @@
 //! `success` means accepted and queued: alias misses, update-only misses and over-long strings all
 //! come back as success ("/users/track", Braze documentation, read 2026-09).
 
-use crate::body::{ARRAYS, Layout};
+use crate::body::{Layout, call_of};
+use crate::calls::{self, About, DELETE_USERS, IDENTIFY_USERS, TRACK};
 use isthmus_core::Timestamp;
 use isthmus_core::destination::{Budget, Delivery, Section, Verdict};
 use isthmus_core::seam::Reply;
@@ -57,6 +59,8 @@ const EPOCH_MILLIS_MIN: u64 = 100_000_000_000;
 /// One verdict per delivery of `batch`, in its order.
 pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
     let all = |verdict: Verdict| vec![verdict; batch.len()];
+    let about = calls::about(call_of(batch)).unwrap_or(&TRACK);
+    let deletes = about.call == DELETE_USERS.call;
     match reply.status {
         200..=299 => match Answer::read(&reply.body) {
             None => all(Verdict::Pause {
@@ -66,7 +70,7 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
                     reply.excerpt()
                 ),
             }),
-            Some(answer) if !answer.is_success() => {
+            Some(answer) if !answer.is_success() && !(deletes && answer.has_deleted()) => {
                 let reason = format!("{} without success: {}", reply.status, answer.text());
                 all(Verdict::Retry { after: None, reason })
             }
@@ -92,7 +96,9 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
             after: wait(reply),
             reason: format!("{}: {}", reply.status, reply.excerpt()),
         }),
-        300..=499 => all(Verdict::Pause { reason: refusal(reply) }),
+        // Nobody of that name is there any more, says Braze and not somebody in its place.
+        404 if deletes && Answer::read(&reply.body).is_some() => all(Verdict::Accepted),
+        300..=499 => all(Verdict::Pause { reason: refusal(reply, about) }),
         _ => all(Verdict::Unknown { after: None, reason: format!("status {}", reply.status) }),
     }
 }
@@ -135,17 +141,29 @@ pub(crate) fn judge_probe(reply: &Reply) -> Result<(), String> {
             }
         },
         429 => Ok(()),
-        300..=499 => Err(refusal(reply)),
+        300..=499 => Err(refusal(reply, &TRACK)),
         status => Err(format!("{status}: {}", reply.excerpt())),
     }
 }
 
 /// Why the whole destination is refused, and what to look at.
-fn refusal(reply: &Reply) -> String {
+fn refusal(reply: &Reply, about: &About) -> String {
+    let lacks;
     let look_at = match reply.status {
-        401 => "the REST API key is unknown to this endpoint",
+        401 if about.call == TRACK.call => "the REST API key is unknown to this endpoint",
+        401 => {
+            lacks = format!(
+                "the REST API key is unknown to this endpoint, or lacks the permission {}",
+                about.permission
+            );
+            &lacks
+        }
         403 => {
-            "the key lacks the permission users.track, its IP allowlist excludes us, or the endpoint is wrong"
+            lacks = format!(
+                "the key lacks the permission {}, its IP allowlist excludes us, or the endpoint is wrong",
+                about.permission
+            );
+            &lacks
         }
         404 => "the endpoint is wrong",
         415 => "a proxy changed the content type",
@@ -249,17 +267,21 @@ impl Answer {
             Some(Value::Array(errors)) => errors.iter().map(ObjectError::read).collect(),
             Some(other) => vec![ObjectError::read(other)],
         };
-        let processed = ARRAYS
-            .iter()
-            .filter_map(|(section, name)| {
-                Some((*section, body.get(&format!("{name}_processed"))?.as_u64()?))
-            })
+        let lists = [&TRACK, &IDENTIFY_USERS, &DELETE_USERS].into_iter().flat_map(|of| of.lists);
+        let processed = lists
+            .filter_map(|list| Some((list.section, body.get(list.counter)?.as_u64()?)))
             .collect();
         Some(Self { message: shortened(message.unwrap_or(text_at("error"))), errors, processed })
     }
 
     fn is_success(&self) -> bool {
         ["success", "queued"].iter().any(|word| self.message.eq_ignore_ascii_case(word))
+    }
+
+    /// Whether it counts who is deleted and says nothing else, as the documented answer does.
+    fn has_deleted(&self) -> bool {
+        let mut lists = DELETE_USERS.lists.iter();
+        self.message.is_empty() && lists.any(|list| self.processed.contains_key(&list.section))
     }
 
     /// The message, or the first error where there is none.
@@ -300,11 +322,11 @@ impl Answer {
 
     /// The object that an error is about, where that is beyond doubt.
     fn slot_of(&self, error: &ObjectError, layout: &Layout<'_>) -> Option<(Section, usize)> {
-        let mut candidates = ARRAYS.into_iter().filter(|(section, name)| {
-            layout.objects_in(*section) > 0
-                && error.array.as_deref().is_none_or(|array| array == *name)
+        let mut candidates = layout.lists().iter().filter(|list| {
+            layout.objects_in(list.section) > 0
+                && error.array.as_deref().is_none_or(|array| [list.key, list.also].contains(&array))
         });
-        let (section, _) = candidates.next().filter(|_| candidates.next().is_none())?;
+        let section = candidates.next().filter(|_| candidates.next().is_none())?.section;
         let count = layout.objects_in(section);
         if let Some(index) = error.index {
             return (index < count).then_some((section, index));

@@ -2,6 +2,7 @@
 
 mod build;
 
+use crate::identity::{Deletion, Identification};
 use crate::names::Names;
 use crate::track::attributes::AttributesMapping;
 use crate::track::event::{EventMapping, EventRule};
@@ -9,7 +10,7 @@ use crate::warnings::{Tally, Warnings};
 use isthmus_config::Problem;
 use isthmus_config::resource::{BrazeDestination, Stream};
 use isthmus_core::destination::{Mapped, Mapping, Wants};
-use isthmus_core::record::Applied;
+use isthmus_core::record::{Applied, Identified, Merge};
 
 /// What one stream tells Braze.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub struct BrazeStream {
     project: String,
     events: Option<Events>,
     users: Option<AttributesMapping>,
+    /// Where the stream tells of people without a user id.
+    identification: Option<Identification>,
+    /// Where the destination hears of erasures.
+    deletion: Option<Deletion>,
     notes: Vec<String>,
     tally: Tally,
 }
@@ -76,7 +81,12 @@ impl Mapping for BrazeStream {
             Applied::UserChange(change) => {
                 self.users.as_ref().map_or(Wants::Nothing, |users| users.wants(change))
             }
-            // Braze has no groups, and a merge shows in the changes that follow it.
+            // What else a merge brings shows in the changes that follow it.
+            Applied::Merge(_) | Applied::Identified(_) if self.identification.is_some() => {
+                Wants::Item
+            }
+            Applied::Erasure(_) if self.deletion.is_some() => Wants::Item,
+            // Braze has no groups.
             Applied::GroupChange(_)
             | Applied::Merge(_)
             | Applied::Identified(_)
@@ -87,16 +97,30 @@ impl Mapping for BrazeStream {
 
     /// An event whose filters do not hold does not concern the stream: nothing is appended.
     fn map(&self, item: &Applied<'_>, user_properties: Option<&str>, out: &mut Vec<Mapped>) {
-        match (item, &self.events, &self.users) {
-            (Applied::Event(event), Some(events), _) => {
+        match item {
+            Applied::Event(event) => {
+                let Some(events) = &self.events else { return };
                 if let Some(selected) = events.select(event.event_type) {
                     events.mapping.map(&selected.rule, event, user_properties, &self.tally, out);
                 }
             }
-            (Applied::UserChange(change), _, Some(users)) => {
-                users.map(change, user_properties, &self.tally, out);
+            Applied::UserChange(change) => {
+                if let Some(users) = &self.users {
+                    users.map(change, user_properties, &self.tally, out);
+                }
             }
-            _ => {}
+            Applied::Merge(Merge { user_id, device_id, .. })
+            | Applied::Identified(Identified { user_id, device_id, .. }) => {
+                if let Some(identification) = &self.identification {
+                    identification.map(user_id, device_id, out);
+                }
+            }
+            Applied::Erasure(erasure) => {
+                if let Some(deletion) = &self.deletion {
+                    deletion.map(erasure, out);
+                }
+            }
+            Applied::GroupChange(_) | Applied::Erased => {}
         }
     }
 }

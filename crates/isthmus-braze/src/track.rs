@@ -9,13 +9,6 @@ pub(crate) mod origin;
 
 use isthmus_core::destination::{Guarantee, Lane, Mapped, Message, Section};
 
-/// `attributes` of a track request: Braze processes it first.
-pub(crate) const ATTRIBUTES: Section = Section(0);
-/// `events` of a track request.
-pub(crate) const EVENTS: Section = Section(1);
-/// `purchases` of a track request: Braze processes it last.
-pub(crate) const PURCHASES: Section = Section(2);
-
 /// Largest object, in bytes of its JSON ("Custom event properties object", Braze documentation,
 /// read 2026-09: 100 KB).
 pub(crate) const OBJECT_BYTES_MAX: usize = 102_400;
@@ -29,7 +22,8 @@ fn finished(
     guarantee: Guarantee,
 ) -> Mapped {
     let bytes = payload.len();
-    let message = Message { lane, section, name: name.to_owned(), payload, guarantee };
+    let name = name.to_owned();
+    let message = Message { lane, section, name, payload, guarantee, after: None };
     if bytes <= OBJECT_BYTES_MAX {
         return Mapped::Deliver(message);
     }

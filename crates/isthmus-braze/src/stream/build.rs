@@ -2,6 +2,7 @@
 
 use super::{BrazeStream, Events, Selected};
 use crate::identifier::{Identifiers, Target};
+use crate::identity::{Anonymous, Deletion, Found, Identification};
 use crate::names::Names;
 use crate::track::attributes::{AttributesMapping, Source};
 use crate::track::creation_member;
@@ -11,7 +12,7 @@ use crate::value::{CHARACTERS_MAX, Nested};
 use crate::warnings::Tally;
 use isthmus_config::Problem;
 use isthmus_config::resource::{
-    BrazeDestination, Filter, IdentifyTarget, NestedValues, OnUnset, PropertyRef, Scope,
+    BrazeDestination, Filter, IdentifyTarget, NestedValues, OnErasure, OnUnset, PropertyRef, Scope,
     SendEvents, SendUsers, Stream,
 };
 use isthmus_core::destination::Wants;
@@ -98,6 +99,10 @@ pub(super) fn build(
         project: stream.project.clone(),
         events: events.flatten(),
         users: users.flatten(),
+        identification: identity.as_ref().and_then(Identity::identification),
+        deletion: identity
+            .filter(|_| destination.on_erasure == OnErasure::Delete)
+            .map(|identity| identity.deletion()),
         notes: building.notes,
         tally: Tally::default(),
     })
@@ -107,6 +112,33 @@ pub(super) fn build(
 struct Identity<'a> {
     from: &'a PropertyRef,
     identifiers: Identifiers,
+    anonymous: Option<Anonymous>,
+}
+
+impl Identity<'_> {
+    fn source(&self) -> Source {
+        match (self.from.scope, self.from.name.as_str()) {
+            (Scope::Builtin, "device_id") => Source::DeviceId,
+            (Scope::Builtin, _) => Source::UserId,
+            _ => Source::Property(self.from.name.clone()),
+        }
+    }
+
+    fn identification(&self) -> Option<Identification> {
+        let alias = self.anonymous.as_ref()?.identifiers.clone();
+        Some(Identification { known: self.identifiers.clone(), alias })
+    }
+
+    fn deletion(&self) -> Deletion {
+        let found = match self.source() {
+            Source::UserId => Found::UserId,
+            Source::DeviceId => Found::DeviceIds,
+            Source::Property(name) => Found::Property(name),
+        };
+        let of_alias = |anonymous: &Anonymous| (Found::DeviceIds, anonymous.identifiers.clone());
+        let known = (found, self.identifiers.clone());
+        Deletion { by: self.anonymous.iter().map(of_alias).chain([known]).collect() }
+    }
 }
 
 #[derive(Default)]
@@ -145,8 +177,28 @@ impl Building {
                 Target::UserAlias { label: label.to_owned() }
             }
         };
+        let by_user_id = from.scope == Scope::Builtin && from.name == "user_id";
+        let anonymous = stream.anonymous.as_ref().map(|anonymous| {
+            if !by_user_id || target != Target::ExternalId {
+                self.problems.push(
+                    Problem::new("anonymous", "the stream does not identify by `user_id` as `external_id`")
+                        .hint("remove it: only a person with an external id can be made one with an alias"),
+                );
+            }
+            let label = anonymous.alias_label.trim().to_owned();
+            if label.is_empty() {
+                self.problems.push(
+                    Problem::new("anonymous.alias_label", "an alias needs a label")
+                        .hint("name the kind of alias, for example amplitude_device"),
+                );
+            }
+            Anonymous {
+                identifiers: Identifiers::new(Target::UserAlias { label }),
+                creation: creation_member(stream.update_existing_only, true),
+            }
+        });
         let fine = self.problems.len() == before;
-        fine.then(|| Identity { from, identifiers: Identifiers::new(target) })
+        fine.then(|| Identity { from, identifiers: Identifiers::new(target), anonymous })
     }
 
     fn events(
@@ -209,6 +261,7 @@ impl Building {
             origins,
             identify: Identify { origin: origin?, identifiers: identity.identifiers.clone() },
             creation: creation_member(stream.update_existing_only, identity.identifiers.is_alias()),
+            anonymous: identity.anonymous.clone(),
             properties,
             nested: nested(stream.nested_values),
         };
@@ -361,16 +414,12 @@ impl Building {
             );
         }
         let identity = identity?;
-        let from = identity.from;
         let creates_users = !stream.update_existing_only;
         Some(AttributesMapping {
-            source: match (from.scope, from.name.as_str()) {
-                (Scope::Builtin, "device_id") => Source::DeviceId,
-                (Scope::Builtin, _) => Source::UserId,
-                _ => Source::Property(from.name.clone()),
-            },
+            source: identity.source(),
             identifiers: identity.identifiers.clone(),
             creation: creation_member(stream.update_existing_only, identity.identifiers.is_alias()),
+            anonymous: identity.anonymous.clone(),
             creates_users,
             names,
             members,

@@ -15,8 +15,10 @@
 //! - An attribute called like one of Braze's standard profile fields (`email`, `first_name`,
 //!   `country`, ...) sets that field: Braze has one namespace.
 
-use super::{ATTRIBUTES, finished};
+use super::finished;
+use crate::calls::ATTRIBUTES;
 use crate::identifier::Identifiers;
+use crate::identity::Anonymous;
 use crate::names::Names;
 use crate::track::origin::{fill, own_device_id};
 use crate::value::{Nested, push_value};
@@ -46,6 +48,8 @@ pub(crate) struct AttributesMapping {
     pub(crate) identifiers: Identifiers,
     /// `,"_update_existing_only":true` and the like, or nothing.
     pub(crate) creation: &'static str,
+    /// How people without a user id are told of.
+    pub(crate) anonymous: Option<Anonymous>,
     pub(crate) creates_users: bool,
     /// Selected properties; slots are indexes into `members`.
     pub(crate) names: Names,
@@ -108,27 +112,34 @@ impl AttributesMapping {
             return;
         }
         match self.identifier(change, user_properties) {
-            Ok(identifier) => out.push(self.object(&identifier, &said, tally)),
+            Ok((identifiers, identifier)) => {
+                out.push(self.object(identifiers, &identifier, &said, tally));
+            }
             // An anonymous user without anything to say is no loss worth counting.
             Err(reason) if something => out.push(Mapped::Discard { reason }),
             Err(_) => {}
         }
     }
 
-    fn object(&self, identifier: &str, said: &[Said<'_>], tally: &Tally) -> Mapped {
+    fn object(
+        &self,
+        (identifiers, creation): (&Identifiers, &str),
+        identifier: &str,
+        said: &[Said<'_>],
+        tally: &Tally,
+    ) -> Mapped {
         let copied: usize = self
             .members
             .iter()
             .zip(said)
             .filter_map(|(member, value)| Some(member.len() + (*value)?.len() + 1))
             .sum();
-        let mut payload = String::with_capacity(
-            self.identifiers.length(identifier) + self.creation.len() + copied + 2,
-        );
-        let lane = self.identifiers.lane(identifier, &mut payload);
+        let mut payload =
+            String::with_capacity(identifiers.length(identifier) + creation.len() + copied + 2);
+        let lane = identifiers.lane(identifier, &mut payload);
         payload.push('{');
-        self.identifiers.push(identifier, &mut payload);
-        payload.push_str(self.creation);
+        identifiers.push(identifier, &mut payload);
+        payload.push_str(creation);
         let head = payload.len();
         for (member, value) in self.members.iter().zip(said) {
             let Some(value) = *value else { continue };
@@ -164,7 +175,21 @@ impl AttributesMapping {
         }
     }
 
+    /// Who the change is about, with how that is written and what is said about creating them.
     fn identifier<'a>(
+        &self,
+        change: &UserChange<'a>,
+        user_properties: Option<&'a str>,
+    ) -> Result<((&Identifiers, &'static str), Cow<'a, str>), &'static str> {
+        if let (None, Some(anonymous)) = (change.user_id, &self.anonymous) {
+            let name = anonymous.accept(change.device_id, change.device_id_derived)?;
+            return Ok(((&anonymous.identifiers, anonymous.creation), name));
+        }
+        let name = self.known_identifier(change, user_properties)?;
+        Ok(((&self.identifiers, self.creation), name))
+    }
+
+    fn known_identifier<'a>(
         &self,
         change: &UserChange<'a>,
         user_properties: Option<&'a str>,

@@ -10,9 +10,11 @@
 //! - An event property wins over a user property that is sent under the same name.
 //! - `time` is the event's corrected time. Braze replaces future times by the time of receipt.
 
+use super::finished;
 use super::origin::{Origin, Origins, Value, Values};
-use super::{EVENTS, finished};
+use crate::calls::EVENTS;
 use crate::identifier::Identifiers;
+use crate::identity::Anonymous;
 use crate::value::{Nested, push_value};
 use crate::warnings::Tally;
 use isthmus_core::Timestamp;
@@ -123,6 +125,8 @@ pub(crate) struct EventMapping {
     pub(crate) identify: Identify,
     /// `,"_update_existing_only":true` and the like, or nothing.
     pub(crate) creation: &'static str,
+    /// How people without a user id are told of.
+    pub(crate) anonymous: Option<Anonymous>,
     pub(crate) properties: Vec<EventProperty>,
     pub(crate) nested: Nested,
 }
@@ -158,10 +162,15 @@ impl EventMapping {
         tally: &Tally,
     ) -> Mapped {
         let Identify { origin, identifiers } = &self.identify;
-        let identifier = match values.get(*origin) {
-            Some(Value::Text(text)) => identifiers.accept(Cow::Borrowed(text)),
-            Some(Value::Raw(raw)) => identifiers.accept_raw(Some(raw)),
-            Some(Value::Integer(_)) | None => identifiers.accept_raw(None),
+        let (mut identifiers, mut creation) = (identifiers, self.creation);
+        let identifier = match (values.get(*origin), &self.anonymous) {
+            (Some(Value::Text(text)), _) => identifiers.accept(Cow::Borrowed(text)),
+            (Some(Value::Raw(raw)), _) => identifiers.accept_raw(Some(raw)),
+            (None, Some(anonymous)) => {
+                (identifiers, creation) = (&anonymous.identifiers, anonymous.creation);
+                anonymous.accept(event.device_id, event.device_id_derived)
+            }
+            (Some(Value::Integer(_)) | None, _) => identifiers.accept_raw(None),
         };
         let identifier = match identifier {
             Ok(identifier) => identifier,
@@ -183,7 +192,7 @@ impl EventMapping {
         payload.push_str(&rule.before_time);
         push_time(&mut payload, event.event_time);
         payload.push('"');
-        payload.push_str(self.creation);
+        payload.push_str(creation);
         self.push_properties(values, tally, &mut payload);
         payload.push('}');
         finished(lane, EVENTS, &rule.name, payload, rule.guarantee)
