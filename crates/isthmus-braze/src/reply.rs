@@ -70,7 +70,7 @@ pub(crate) fn judge(batch: &[Delivery], reply: &Reply) -> Vec<Verdict> {
                     reply.excerpt()
                 ),
             }),
-            Some(answer) if !answer.is_success() && !(deletes && answer.has_deleted()) => {
+            Some(answer) if !(answer.is_success() || deletes && answer.has_deleted()) => {
                 let reason = format!("{} without success: {}", reply.status, answer.text());
                 all(Verdict::Retry { after: None, reason })
             }

@@ -1,6 +1,7 @@
 //! What the crate does, through its two doors: `BrazeStream` and `Braze`.
 
 mod building;
+mod identity;
 mod mapping;
 mod replies;
 mod requests;

@@ -4,7 +4,7 @@ use super::{BrazeStream, Events, Selected};
 use crate::identifier::{Identifiers, Target};
 use crate::identity::{Anonymous, Deletion, Found, Identification};
 use crate::names::Names;
-use crate::track::attributes::{AttributesMapping, Source};
+use crate::track::attributes::{Announced, AttributesMapping, Source};
 use crate::track::creation_member;
 use crate::track::event::{EventMapping, EventProperty, EventRule, Filtered, Identify, Subject};
 use crate::track::origin::{Origin, Origins};
@@ -95,10 +95,17 @@ pub(super) fn build(
     if !building.problems.is_empty() {
         return Err(building.problems);
     }
+    let users = match users {
+        Some(users) => users,
+        None => identity
+            .as_ref()
+            .filter(|identity| identity.identifiers.is_alias() || identity.anonymous.is_some())
+            .map(|identity| identity.attributes(stream)),
+    };
     Ok(BrazeStream {
         project: stream.project.clone(),
         events: events.flatten(),
-        users: users.flatten(),
+        users,
         identification: identity.as_ref().and_then(Identity::identification),
         deletion: identity
             .filter(|_| destination.on_erasure == OnErasure::Delete)
@@ -121,6 +128,26 @@ impl Identity<'_> {
             (Scope::Builtin, "device_id") => Source::DeviceId,
             (Scope::Builtin, _) => Source::UserId,
             _ => Source::Property(self.from.name.clone()),
+        }
+    }
+
+    /// What is said of users where nothing is selected: that aliases are there.
+    fn attributes(&self, stream: &Stream) -> AttributesMapping {
+        AttributesMapping {
+            source: self.source(),
+            identifiers: self.identifiers.clone(),
+            creation: creation_member(stream.update_existing_only, self.identifiers.is_alias()),
+            anonymous: self.anonymous.clone(),
+            announced: if stream.update_existing_only {
+                Announced::Nobody
+            } else {
+                Announced::Aliases
+            },
+            names: Names::default(),
+            members: Vec::new(),
+            all_on_change: false,
+            send_null: false,
+            nested: nested(stream.nested_values),
         }
     }
 
@@ -413,19 +440,17 @@ impl Building {
                 .hint("select properties, or leave `send_users` out"),
             );
         }
-        let identity = identity?;
-        let creates_users = !stream.update_existing_only;
+        let mapping = identity?.attributes(stream);
         Some(AttributesMapping {
-            source: identity.source(),
-            identifiers: identity.identifiers.clone(),
-            creation: creation_member(stream.update_existing_only, identity.identifiers.is_alias()),
-            anonymous: identity.anonymous.clone(),
-            creates_users,
+            announced: match mapping.announced {
+                Announced::Aliases if names.is_empty() => Announced::Everybody,
+                announced => announced,
+            },
             names,
             members,
             all_on_change: send.send_all_selected_on_change,
             send_null: send.on_unset == OnUnset::SendNull,
-            nested: nested(stream.nested_values),
+            ..mapping
         })
     }
 

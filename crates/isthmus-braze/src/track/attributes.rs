@@ -10,6 +10,9 @@
 //!   none of them can have been sent under it before. That is the first sight of the user, of the
 //!   device too where devices identify, or the change that gives the identifying property its
 //!   value. With nothing selected, an object that holds only the identifier creates the user.
+//! - The first sight of an alias that may be new always sends an object, if only the identifier:
+//!   Braze's pages disagree about whether events alone create the person of an alias, and it
+//!   processes attributes first. So a stream of events alone has this mapping too, for aliases.
 //! - A property that lost its value is sent as `null`, which removes it, unless the stream ignores
 //!   that.
 //! - An attribute called like one of Braze's standard profile fields (`email`, `first_name`,
@@ -50,7 +53,7 @@ pub(crate) struct AttributesMapping {
     pub(crate) creation: &'static str,
     /// How people without a user id are told of.
     pub(crate) anonymous: Option<Anonymous>,
-    pub(crate) creates_users: bool,
+    pub(crate) announced: Announced,
     /// Selected properties; slots are indexes into `members`.
     pub(crate) names: Names,
     /// `"plan":`, in the order of selection.
@@ -58,6 +61,14 @@ pub(crate) struct AttributesMapping {
     pub(crate) all_on_change: bool,
     pub(crate) send_null: bool,
     pub(crate) nested: Nested,
+}
+
+/// Whose first sight is worth an object that says nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    Nobody,
+    Aliases,
+    Everybody,
 }
 
 /// What is to be said of one selected property.
@@ -70,7 +81,7 @@ impl AttributesMapping {
             return Wants::ItemAndUserProperties;
         }
         let triggered = if self.names.is_empty() {
-            first_sight && self.creates_users
+            first_sight && self.announces(change)
         } else {
             change.changes.iter().any(|property| {
                 self.names.find(property.name).is_some()
@@ -106,14 +117,14 @@ impl AttributesMapping {
                 if has_value(property.to) { property.to } else { self.send_null.then_some("null") };
             triggered |= slot.is_some();
         }
-        let alone = self.names.is_empty() && first_sight && self.creates_users;
+        let alone = first_sight && self.announces(change);
         let something = said.iter().any(Option::is_some);
         if !triggered || !(something || alone) {
             return;
         }
         match self.identifier(change, user_properties) {
             Ok((identifiers, identifier)) => {
-                out.push(self.object(identifiers, &identifier, &said, tally));
+                out.push(self.object(identifiers, &identifier, &said, alone, tally));
             }
             // An anonymous user without anything to say is no loss worth counting.
             Err(reason) if something => out.push(Mapped::Discard { reason }),
@@ -126,6 +137,7 @@ impl AttributesMapping {
         (identifiers, creation): (&Identifiers, &str),
         identifier: &str,
         said: &[Said<'_>],
+        alone: bool,
         tally: &Tally,
     ) -> Mapped {
         let copied: usize = self
@@ -152,12 +164,24 @@ impl AttributesMapping {
                 payload.truncate(before);
             }
         }
-        if payload.len() == head && !self.members.is_empty() {
+        if payload.len() == head && !alone {
             return Mapped::Discard { reason: NOTHING_LEFT };
         }
         payload.push('}');
         // Saying again what a user is like changes nothing.
         finished(lane, ATTRIBUTES, MESSAGE_NAME, payload, Guarantee::AtLeastOnce)
+    }
+
+    /// Whether the first sight of the person is worth an object that says nothing else.
+    fn announces(&self, change: &UserChange<'_>) -> bool {
+        match self.announced {
+            Announced::Nobody => false,
+            Announced::Aliases => {
+                let is_anonymous = self.anonymous.is_some() && change.user_id.is_none();
+                is_anonymous || self.identifiers.is_alias()
+            }
+            Announced::Everybody => true,
+        }
     }
 
     /// Whether nothing of this user can have been sent under this identifier before: the engine
