@@ -1,3 +1,5 @@
+mod identity;
+
 use super::*;
 
 fn passes(seed: u64) -> Passed {
