@@ -8,7 +8,7 @@
 //!   out to be users or are to be forgotten become objects of other `calls` (`identity`).
 //! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`), reads the
 //!   answer (`reply`), and tells what may become of an object that people edit (`edit`) and what of
-//!   it Braze is certain to refuse (`check`).
+//!   it Braze is certain to refuse (`check`). It can be asked what it has of people ([`export`]).
 //!
 //! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
 //! unchanged attributes, ignores over-long strings without an error, and says success when it has
@@ -23,10 +23,12 @@ mod check;
 pub mod cluster;
 mod destination;
 mod edit;
+pub mod export;
 pub mod identifier;
 mod identity;
 mod limits;
 mod names;
+mod profile;
 mod reply;
 mod stream;
 #[cfg(test)]

@@ -148,20 +148,23 @@ pub(crate) fn judge_probe(reply: &Reply) -> Result<(), String> {
 
 /// Why the whole destination is refused, and what to look at.
 fn refusal(reply: &Reply, about: &About) -> String {
+    refusal_of(reply, about.permission)
+}
+
+/// The same of a request that needs `permission`.
+pub(crate) fn refusal_of(reply: &Reply, permission: &str) -> String {
     let lacks;
     let look_at = match reply.status {
-        401 if about.call == TRACK.call => "the REST API key is unknown to this endpoint",
+        401 if permission == TRACK.permission => "the REST API key is unknown to this endpoint",
         401 => {
             lacks = format!(
-                "the REST API key is unknown to this endpoint, or lacks the permission {}",
-                about.permission
+                "the REST API key is unknown to this endpoint, or lacks the permission {permission}"
             );
             &lacks
         }
         403 => {
             lacks = format!(
-                "the key lacks the permission {}, its IP allowlist excludes us, or the endpoint is wrong",
-                about.permission
+                "the key lacks the permission {permission}, its IP allowlist excludes us, or the endpoint is wrong"
             );
             &lacks
         }
@@ -187,7 +190,7 @@ pub(crate) fn budget(reply: &Reply) -> Option<Budget> {
 }
 
 /// The wait that a refusal asks for; `None` leaves it to the engine's own back-off.
-fn wait(reply: &Reply) -> Option<Duration> {
+pub(crate) fn wait(reply: &Reply) -> Option<Duration> {
     // Braze puts the reset of the window on every answer; only on a 429 is it a wait.
     let headers: &[&str] =
         if reply.status == 429 { &WAITS } else { &[RETRY_AFTER, RETRY_AFTER_OF_HTTP] };

@@ -46,7 +46,7 @@ fn destination() -> BrazeDestination {
     }
 }
 
-fn braze() -> Braze {
+pub(crate) fn braze() -> Braze {
     Braze::build(&destination(), "secret-key").expect("the destination is right")
 }
 

@@ -4,6 +4,7 @@ use super::{BrazeStream, Events, Selected};
 use crate::identifier::{Identifiers, Target};
 use crate::identity::{Anonymous, Deletion, Found, Identification};
 use crate::names::Names;
+use crate::profile::STANDARD_FIELDS;
 use crate::track::attributes::{Announced, AttributesMapping, Source};
 use crate::track::creation_member;
 use crate::track::event::{EventMapping, EventProperty, EventRule, Filtered, Identify, Subject};
@@ -42,32 +43,6 @@ const CONTROL_KEYS: [&str; 11] = [
     "push_tokens",
     "bio",
     "email_subscription_info",
-];
-
-/// Attributes that set a field of the profile instead of a custom attribute (same page).
-const STANDARD_FIELDS: [&str; 22] = [
-    "first_name",
-    "last_name",
-    "home_city",
-    "email",
-    "phone",
-    "country",
-    "language",
-    "time_zone",
-    "gender",
-    "dob",
-    "current_location",
-    "date_of_first_session",
-    "date_of_last_session",
-    "marked_email_as_spam_at",
-    "email_subscribe",
-    "push_subscribe",
-    "email_open_tracking_disabled",
-    "email_click_tracking_disabled",
-    "subscription_groups",
-    "facebook",
-    "twitter",
-    "image_url",
 ];
 
 /// Distinct properties of one event that Braze keeps (same page).

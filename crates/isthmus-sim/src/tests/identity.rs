@@ -147,7 +147,7 @@ impl World {
             let due = self.clock.next_due().map(|due| due.max(Duration::from_millis(1)));
             match due.filter(|due| now + *due <= until) {
                 Some(due) => self.clock.advance(due),
-                None if now < until => self.clock.advance(until - now),
+                None if now < until => self.clock.advance(until.saturating_sub(now)),
                 None => return,
             }
         }
