@@ -112,7 +112,8 @@ pub(crate) fn build(destination: &BrazeDestination) -> Result<Limits, Vec<Proble
                 objects_per_request: IDENTIFIERS_MAX,
                 // One kind of identifier, says the text; the sample beside it mixes them.
                 one_section: true,
-                settle: Duration::ZERO,
+                // What arrives after its deletion would bring a person back.
+                settle: destination.identify_settle,
             },
         ],
     })

@@ -203,8 +203,8 @@ pub struct CallLimits {
     /// Whether a request holds objects of one section only.
     pub one_section: bool,
     /// How long a lane waits after an object of the call was accepted, and how long such an object
-    /// waits after the last one of the lane it comes after: the vendor says success before what it
-    /// was told has come into effect.
+    /// waits after what came before it: the vendor says success before what it was told has come into
+    /// effect.
     pub settle: Duration,
 }
 

@@ -253,4 +253,38 @@ mod tests {
             r#"{"plan":1}"#
         );
     }
+
+    #[derive(Debug)]
+    struct Everything;
+
+    impl Mapping for Everything {
+        fn wants(&self, _: &Applied<'_>) -> Wants {
+            Wants::Item
+        }
+
+        fn map(&self, _: &Applied<'_>, _: Option<&str>, out: &mut Vec<Mapped>) {
+            out.push(Mapped::Discard { reason: "seen" });
+        }
+    }
+
+    #[test]
+    fn a_job_erases_nobody() {
+        let erasure = Applied::Erasure(isthmus_core::record::Erasure {
+            project: "shop",
+            request: "r-1",
+            users: vec![ANA],
+            user_id: Some("ana"),
+            device_ids: Vec::new(),
+            user_properties: None,
+            received_at: 5,
+        });
+        let view = View { latest: Latest::default(), latest_to: 0, times: 0..10 };
+        let mapped = |view| {
+            let mut out = Vec::new();
+            let none = |_| panic!("no properties are asked for");
+            map_item(&Everything, view, &erasure, at(1), &mut out, none).unwrap();
+            out.len()
+        };
+        assert_eq!((mapped(None), mapped(Some(&view))), (1, 0));
+    }
 }

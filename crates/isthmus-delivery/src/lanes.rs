@@ -425,7 +425,7 @@ impl Lanes {
 
     /// Takes out what is queued of `stream`. What is in flight is not here.
     pub(crate) fn remove_stream(&mut self, stream: StreamNumber, now: Duration) -> Vec<Queued> {
-        let mut removed = Vec::new();
+        let (mut removed, mut changed) = (Vec::new(), Vec::new());
         let lanes: Vec<Lane> = self.by_lane.keys().copied().collect();
         for lane in lanes {
             let Some(state) = self.by_lane.get_mut(&lane) else { continue };
@@ -454,6 +454,10 @@ impl Lanes {
                 Standing::Again(_) | Standing::Held(_) | Standing::InFlight => {}
             }
             state.standing = Standing::InFlight;
+            changed.push(lane);
+        }
+        // Only now is it known which lanes are empty, and hold nobody.
+        for lane in changed {
             self.give_back(lane, Vec::new(), Duration::ZERO, now);
         }
         removed

@@ -82,9 +82,9 @@ shape! {
         pub rest_key: SecretRef,
         /// App identifier that goes on each event as `app_id`.
         pub app_id: Option<String> => check::none_or_not_blank,
-        /// How long a person who was just identified, or is about to be, waits until what was sent
-        /// before has come into effect: Braze usually takes milliseconds, and advises up to 5 minutes
-        /// between calls that depend on each other.
+        /// How long a person who is about to be identified or deleted, or just was, waits until what
+        /// was sent before has come into effect: Braze usually takes milliseconds, and advises up to 5
+        /// minutes between calls that depend on each other.
         pub identify_settle: Duration = Duration::from_secs(1) => check::settling,
         /// What Braze hears when a person is erased.
         pub on_erasure: OnErasure = OnErasure::Delete,

@@ -3,7 +3,7 @@
 //! A lane whose front comes after another lane is in no list until that one is empty. A lane that
 //! is held itself holds nobody, so nobody waits in a circle.
 
-use super::{Lanes, Ready, Standing, was_tried};
+use super::{Lanes, Ready, Standing, section_of, was_tried};
 use isthmus_core::destination::{Lane, Priority};
 use std::time::Duration;
 
@@ -27,15 +27,14 @@ impl Lanes {
         true
     }
 
-    /// Lets what was last said in the lane that the front of `lane` comes after come into effect.
+    /// Where the front of `lane` is of a call that depends on what was said before, lets that come
+    /// into effect: what came before in this lane, or in the one that it comes after, may have been
+    /// accepted just now.
     pub(super) fn settle_before(&mut self, lane: Lane, now: Duration) {
         let Some(state) = self.by_lane.get_mut(&lane) else { return };
         let Some(front) = state.queue.front() else { return };
-        let message = &front.delivery.message;
-        if message.after.is_none_or(|other| other == lane) || was_tried(front) {
-            return;
-        }
-        if let Some(limits) = self.limits.of_call(message.section.call()) {
+        let limits = self.limits.of_call(section_of(front).call());
+        if let Some(limits) = limits.filter(|_| !was_tried(front)) {
             state.settles = state.settles.max(now + limits.settle);
         }
     }

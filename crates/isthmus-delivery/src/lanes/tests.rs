@@ -1,16 +1,22 @@
 use super::*;
-use isthmus_core::destination::{Guarantee, Message};
+use isthmus_core::destination::{CallLimits, Guarantee, Message};
 use isthmus_core::{ByteSize, Place, Timestamp};
 
 const LINGER: Duration = Duration::from_millis(20);
 const NOW: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(7);
 
 fn lanes(objects_per_request: usize) -> Lanes {
     Lanes::new(Limits {
         objects_per_request,
         objects_per_section: 3,
-        calls: Vec::new(),
+        calls: vec![CallLimits {
+            call: Call(1),
+            objects_per_request: 2,
+            one_section: true,
+            settle: SETTLE,
+        }],
         bytes_per_object: ByteSize::bytes(500),
         bytes_per_request: ByteSize::bytes(ENVELOPE_BYTES as u64 + 1_000),
         requests_in_flight: 2,
@@ -20,7 +26,8 @@ fn lanes(objects_per_request: usize) -> Lanes {
     })
 }
 
-/// `user section payload`: an object called by its payload.
+/// `user section payload`: an object called by its payload. Sections from 4 on are of another call,
+/// and `a4>b` comes after user b.
 fn push(lanes: &mut Lanes, text: &str) {
     push_as(lanes, Priority::Triggers, text);
 }
@@ -29,13 +36,17 @@ fn push_as(lanes: &mut Lanes, priority: Priority, text: &str) {
     for word in text.split_whitespace() {
         let (user, section) = word.split_at(1);
         let (section, payload) = section.split_at(1);
+        let after = payload.strip_prefix('>').map(Lane::of);
         let message = Message {
             lane: Lane::of(user),
-            section: Section(section.parse().unwrap()),
+            section: match section.parse().unwrap() {
+                section @ 0..4 => Section(section),
+                section => Section(0x10 + section),
+            },
             name: word.to_owned(),
             payload: payload.repeat(100),
             guarantee: Guarantee::AtLeastOnce,
-            after: None,
+            after,
         };
         let delivery = Delivery {
             stream: "product".into(),
@@ -251,4 +262,75 @@ fn a_wait_from_before_holds_a_lane_back() {
     assert_eq!(names(&fill(&mut lanes)), "b0");
     lanes.wake(LATER);
     assert_eq!(names(&fill(&mut lanes)), "a0 a1");
+}
+
+/// What is sent from `NOW` on, each request accepted at once: one a line, with the time since.
+fn drain(lanes: &mut Lanes) -> String {
+    let (mut now, mut sent) = (NOW, Vec::new());
+    while let Some(due) = due_at(lanes) {
+        now = now.max(due);
+        lanes.wake(now);
+        lanes.check().unwrap();
+        let batch = fill(lanes);
+        if batch.is_empty() {
+            continue;
+        }
+        sent.push(format!("{:?} {}", now.saturating_sub(NOW), names(&batch)));
+        let mut lanes_of: Vec<_> =
+            batch.iter().map(|queued| queued.delivery.message.lane).collect();
+        lanes_of.dedup();
+        for lane in lanes_of {
+            if batch.iter().any(|queued| section_of(queued).call() == Call(1)) {
+                lanes.settle(lane, now + SETTLE);
+            }
+            lanes.give_back(lane, Vec::new(), now, now);
+        }
+        lanes.check().unwrap();
+    }
+    assert_eq!(lanes.len(), 0);
+    sent.join("\n")
+}
+
+#[test]
+fn a_request_is_one_call_and_where_it_must_be_one_list() {
+    let mut lanes = lanes(10);
+    push(&mut lanes, "a0 b4 a4 c4 d5 e1 f4 b0 g5");
+    insta::assert_snapshot!(drain(&mut lanes), @"
+    20ms a0 e1
+    1s b4 c4
+    1s d5 g5
+    1s f4
+    1.02s a4
+    2s b0
+    ");
+}
+
+#[test]
+fn an_object_waits_until_the_lane_that_it_comes_after_is_empty() {
+    let mut lanes = lanes(10);
+    push(&mut lanes, "m0 m0 a4>m a0 b4>m b0 c0");
+    insta::assert_snapshot!(drain(&mut lanes), @"
+    20ms m0 m0 c0
+    1.02s a4>m b4>m
+    2.02s a0 b0
+    ");
+}
+
+#[test]
+fn a_lane_is_let_go_when_what_it_waits_for_is_removed() {
+    let mut lanes = lanes(10);
+    push(&mut lanes, "m0");
+    let flies = fill(&mut lanes);
+    push(&mut lanes, "a4>m a0 m0");
+    lanes.check().unwrap();
+    assert_eq!(due_at(&mut lanes), None, "m is in flight, and a waits for it");
+    assert_eq!(lanes.remove_stream(StreamNumber(0), NOW).len(), 3);
+    lanes.check().unwrap();
+    push(&mut lanes, "a4>m a0");
+    give_back(&mut lanes, flies, LATER, |_| true);
+    lanes.check().unwrap();
+    assert_eq!(due_at(&mut lanes), Some(LATER));
+    lanes.remove_stream(StreamNumber(0), NOW);
+    lanes.check().unwrap();
+    assert_eq!((lanes.len(), due_at(&mut lanes)), (0, None));
 }
