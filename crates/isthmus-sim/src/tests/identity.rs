@@ -2,6 +2,7 @@
 //! fake time, with items of the event log written by hand.
 
 use crate::executor::Tasks;
+use isthmus_braze::export::{Exported, Person};
 use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::DestinationSettings;
 use isthmus_config::{Spec, parse_resources};
@@ -79,6 +80,7 @@ struct World {
     line: Line,
     sandbox: SandboxHandle,
     handle: Handle,
+    braze: Arc<Braze>,
     tasks: Tasks<()>,
 }
 
@@ -111,10 +113,11 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
+        let braze = Arc::new(Braze::build(&braze.unwrap(), "sandbox").unwrap());
         let source = MemorySource::default();
         let parts = Parts {
             name: "braze".into(),
-            destination: Arc::new(Braze::build(&braze.unwrap(), "sandbox").unwrap()),
+            destination: braze.clone(),
             source: Arc::new(source.clone()),
             journal: Arc::new(MemoryJournal::default()),
             dead_letters: Arc::new(MemoryDeadLetters::default()),
@@ -127,7 +130,7 @@ impl World {
         let (engine, handle) = Engine::open(parts, streams).unwrap();
         let mut tasks = Tasks::new();
         tasks.add(async move { engine.run(CancellationToken::new()).await.unwrap() });
-        Self { clock, source, line, sandbox: inside, handle, tasks }
+        Self { clock, source, line, sandbox: inside, handle, braze, tasks }
     }
 
     fn happens(&self, items: Vec<Applied<'_>>) {
@@ -151,6 +154,21 @@ impl World {
                 None => return,
             }
         }
+    }
+
+    /// What Braze has of these people.
+    fn export(&mut self, people: Vec<Person>) -> Exported {
+        let (braze, answer) = (self.braze.clone(), Arc::new(Mutex::new(None)));
+        let reply = self.line.sandbox.send(braze.export(&people, &["plan", "source", "email"]));
+        let told = answer.clone();
+        self.tasks.add(async move {
+            let exported = braze.judge_export(&people, &reply.await.unwrap()).unwrap();
+            *told.lock().unwrap() = Some(exported);
+        });
+        for id in self.tasks.woken() {
+            self.tasks.poll(id);
+        }
+        answer.lock().unwrap().take().expect("an answer")
     }
 
     /// Calls in the order in which they were sent.
@@ -241,6 +259,14 @@ fn a_person_who_logs_in_is_one_profile_with_both_histories() {
     let alias = json!([{"alias_name": "d-1", "alias_label": "amplitude_device"}]);
     assert_eq!(ana["user_aliases"], alias);
     assert_eq!(world.sandbox.user_count(), 2, "ana and bob");
+    let ids = ["ana", "bob", "cleo"].map(|id| Person::ExternalId(id.to_owned()));
+    let alias = Person::Alias { name: "d-1".to_owned(), label: "amplitude_device".to_owned() };
+    let exported = world.export(ids.iter().chain([&alias]).cloned().collect());
+    assert_eq!(exported.known[&alias], exported.known[&ids[0]]);
+    assert_eq!(exported.known[&alias]["source"], "\"newsletter\"");
+    assert_eq!(exported.known[&alias].len(), 2);
+    assert!(exported.known[&ids[1]].is_empty());
+    assert_eq!(exported.unknown, [ids[2].clone()].into());
     assert!(world.sandbox.audit().is_empty(), "{:?}", world.sandbox.audit());
     assert!(world.handle.status().lanes == 0, "nobody waits any more");
 }
