@@ -2,6 +2,8 @@ use super::*;
 use crate::tests::braze;
 use insta::assert_snapshot;
 use isthmus_core::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
 
 const EXPORT: &str = include_str!("../fixtures/export.json");
 
@@ -34,7 +36,7 @@ fn a_request_asks_for_fifty_people_and_the_fields_that_hold_the_attributes() {
     let many: Vec<_> = (0..60).map(|n| id(&format!("u-{n}"))).collect();
     let body: Value = serde_json::from_slice(&braze().export(&many, &[]).body).unwrap();
     assert_eq!(body["external_ids"].as_array().map(Vec::len), Some(PEOPLE_MAX));
-    assert_eq!(body["fields_to_export"], serde_json::json!(["external_id", "user_aliases"]));
+    assert_eq!(body["fields_to_export"], json!(["external_id", "user_aliases"]));
 }
 
 #[test]
@@ -133,6 +135,24 @@ fn what_is_no_answer_says_who_acts() {
     403: the key lacks the permission users.export.ids, its IP allowlist excludes us, or the endpoint is wrong: 
     400: the endpoint refuses the request: {"message":"The max number of external_ids and aliases per request was exceeded"}
     "#);
+}
+
+proptest! {
+    #[test]
+    fn everybody_who_was_asked_for_is_in_one_place(body: String, users in prop::collection::vec("[a-c]", 0..4), gone in prop::collection::vec("[a-c]", 0..4)) {
+        let asked = [id("a"), id("b"), device("c")];
+        drop(judged(&asked, 200, &body));
+        let users: Vec<_> = users
+            .iter()
+            .map(|name| json!({
+                "external_id": name,
+                "user_aliases": [{"alias_name": name, "alias_label": "amplitude_device"}],
+            }))
+            .collect();
+        let body = json!({"message": "success", "users": users, "invalid_user_ids": gone});
+        let told = judged(&asked, 200, &body.to_string()).unwrap();
+        prop_assert_eq!(told.known.len() + told.unknown.len() + told.unclear.len(), asked.len());
+    }
 }
 
 #[test]
