@@ -26,13 +26,28 @@ pub struct SandboxHttp {
 }
 
 impl SandboxHttp {
-    /// A sandbox and a look inside. Address and snapshot of `config` are of no meaning here.
+    /// A sandbox and a look inside. Address and snapshot of `config` are of no meaning here, and
+    /// calls of messages find no connection.
     pub fn new(
         config: SandboxConfig,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> (Self, SandboxHandle) {
-        let shared = Arc::new(Shared::new(config, clock, random));
+        Self::over(Shared::new(config, clock, random, None))
+    }
+
+    /// The same with a way out for the calls of messages.
+    pub fn calling(
+        config: SandboxConfig,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        http: Arc<dyn Http>,
+    ) -> (Self, SandboxHandle) {
+        Self::over(Shared::new(config, clock, random, Some(http)))
+    }
+
+    fn over(shared: Shared) -> (Self, SandboxHandle) {
+        let shared = Arc::new(shared);
         let (router, clock) = (shared.router(), shared.clock().clone());
         (Self { router, clock }, SandboxHandle::new(shared))
     }

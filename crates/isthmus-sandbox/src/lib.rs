@@ -9,6 +9,7 @@
 //! - `model`: users, identifiers, attributes, events, purchases: Braze without HTTP.
 //! - `api`: Braze's endpoints: authentication, limits, request and answer shapes.
 //! - [`Fault`]: what goes wrong on purpose.
+//! - `render`: messages in Liquid, and the calls that they make.
 //! - `inspect`, `settings`, `page`: `/_sandbox/...` for programs and `/` for people.
 //! - [`Sandbox`]: all of it on a listener; [`SandboxHttp`]: all of it without one, for a simulator;
 //!   [`SandboxHandle`]: a look inside from the same process.
@@ -20,6 +21,7 @@ mod in_process;
 mod inspect;
 mod model;
 mod page;
+mod render;
 mod sandbox;
 mod serve;
 mod settings;
@@ -29,4 +31,5 @@ pub use config::{AccessKey, Keep, LimitMode, RateProfile, Rates, SandboxConfig};
 pub use fault::{Fault, FaultEffect, FaultError, Latency, RateLimitForm, When};
 pub use in_process::SandboxHttp;
 pub use model::{AuditEntry, Counters, DataPoints, Occurrence, OccurrenceKind};
+pub use render::Credential;
 pub use sandbox::{Sandbox, SandboxError, SandboxHandle};

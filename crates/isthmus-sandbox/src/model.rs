@@ -26,7 +26,7 @@ pub use history::{Occurrence, OccurrenceKind};
 
 pub(crate) use directory::{Directory, Priority, UserKey};
 pub(crate) use export::{Lookup, profile, summary};
-pub(crate) use identifier::{Identifier, Reason, alias, external_id};
+pub(crate) use identifier::{Identifier, Identifying, Reason, alias, external_id};
 pub(crate) use identity::{AliasRename, IdRename, Identify, Selector};
 pub(crate) use pending::Effect;
 pub(crate) use track::{Array, Body, Checked, Spot, Unusable};

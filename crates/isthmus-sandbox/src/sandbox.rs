@@ -6,10 +6,11 @@ use crate::fault::{Fault, FaultError, Faults};
 use crate::model::{
     AuditEntry, Counters, Identifier, Moment, Occurrence, UserKey, Workspace, profile,
 };
+use crate::render::{Credential, Credentials, Memory};
 use crate::settings::Settings;
-use crate::{api, inspect, page, serve, settings, snapshot};
+use crate::{api, inspect, page, render, serve, settings, snapshot};
 use axum::Router;
-use isthmus_core::seam::{Clock, Random};
+use isthmus_core::seam::{Clock, Http, Random};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -47,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<SandboxConfig>,
     clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    /// The way out, for the calls of messages.
+    pub(crate) http: Option<Arc<dyn Http>>,
+    pub(crate) credentials: Credentials,
     rooms: BTreeMap<String, Room>,
     /// [`SandboxConfig::rates`], as they are now.
     rates: Mutex<Rates>,
@@ -61,6 +65,7 @@ pub(crate) struct Shared {
 pub(crate) struct Room {
     workspace: Mutex<Workspace>,
     pub(crate) meter: Mutex<Meter>,
+    pub(crate) calls: Mutex<Memory>,
 }
 
 impl Room {
@@ -76,13 +81,19 @@ impl Shared {
         config: SandboxConfig,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
+        http: Option<Arc<dyn Http>>,
     ) -> Self {
         let config = Arc::new(config);
         let named = config.keys.iter().map(|key| key.workspace.clone());
         let names = named.chain(config.keys.is_empty().then(|| WORKSPACE.to_owned()));
         let room = |name: String| {
             let workspace = Workspace::new(config.clone(), random.clone());
-            (name, Room { workspace: Mutex::new(workspace), meter: Mutex::default() })
+            let room = Room {
+                workspace: Mutex::new(workspace),
+                meter: Mutex::default(),
+                calls: Mutex::default(),
+            };
+            (name, room)
         };
         Self {
             rooms: names.map(room).collect(),
@@ -93,6 +104,8 @@ impl Shared {
             config,
             clock,
             random,
+            http,
+            credentials: Credentials::default(),
         }
     }
 
@@ -128,6 +141,8 @@ impl Shared {
         Router::new()
             .merge(inspect::routes())
             .merge(settings::routes())
+            .merge(render::routes())
+            .merge(render::credential_routes())
             .merge(page::routes())
             .fallback(api::answer)
             .with_state(self.clone())
@@ -172,30 +187,33 @@ impl Shared {
         self.requests().push(entry, self.config.requests_kept);
     }
 
-    /// Forgets users, history, requests and counters; faults stay.
+    /// Forgets users, history, requests, counters and pages of calls; faults and credentials stay.
     pub(crate) fn reset(&self, keep: Option<Keep>, uid_property: Option<&str>) {
         for (_, room) in self.rooms() {
             let mut workspace = room.lock();
             let keep = keep.unwrap_or(workspace.keep());
             let uid_property = uid_property.or(workspace.uid_property()).map(str::to_owned);
             workspace.reset(keep, uid_property);
+            *room.calls.lock().unwrap_or_else(PoisonError::into_inner) = Memory::default();
         }
         self.requests().clear();
     }
 }
 
 impl Sandbox {
-    /// Takes the address and reads the snapshot, if there is one.
+    /// Takes the address and reads the snapshot, if there is one. Messages make their calls through
+    /// `http`.
     pub async fn bind(
         config: SandboxConfig,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
+        http: Arc<dyn Http>,
     ) -> Result<Self, SandboxError> {
         let wanted = config.listen;
         let refused = |source| SandboxError::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let shared = Shared::new(config, clock, random);
+        let shared = Shared::new(config, clock, random, Some(http));
         snapshot::read(&shared).await?;
         Ok(Self { listener, address, shared: Arc::new(shared) })
     }
@@ -338,6 +356,11 @@ impl SandboxHandle {
     /// Changes [`SandboxConfig::rates`]. What is counted in the windows under way stays counted.
     pub fn set_rates(&self, rates: Rates) {
         self.shared.set(Settings { rates, ..self.shared.settings() });
+    }
+
+    /// Adds a credential for the calls of messages, in the place of one with the same name.
+    pub fn add_credential(&self, name: &str, credential: Credential) {
+        self.shared.credentials.add([(name.to_owned(), credential)].into());
     }
 
     /// Forgets users, history and counters of every workspace; faults and settings stay.

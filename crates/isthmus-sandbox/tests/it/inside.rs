@@ -1,6 +1,6 @@
 //! Looking inside: `/_sandbox/...`, the pages, the snapshot.
 
-use crate::{Bench, on_loopback, with, with_default};
+use crate::{Bench, Nowhere, on_loopback, with, with_default};
 use isthmus_core::seam::SeededRandom;
 use isthmus_sandbox::{Sandbox, SandboxConfig, SandboxError};
 use serde_json::{Value, json};
@@ -130,7 +130,8 @@ async fn users_survive_a_restart_in_the_snapshot() {
     .await;
     std::fs::write(&path, "{\"version\":9,\"workspaces\":{}}").expect("written");
     let clock = Arc::new(isthmus_core::seam::ManualClock::default());
-    let bound = Sandbox::bind(on_loopback(config), clock, Arc::new(SeededRandom::new(1))).await;
+    let random = Arc::new(SeededRandom::new(1));
+    let bound = Sandbox::bind(on_loopback(config), clock, random, Arc::new(Nowhere)).await;
     assert!(matches!(bound, Err(SandboxError::SnapshotFormat { .. })));
 }
 

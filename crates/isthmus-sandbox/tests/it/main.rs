@@ -5,11 +5,12 @@ mod endpoints;
 mod faults;
 mod in_process;
 mod inside;
+mod render;
 mod settings;
 
 use client::Client;
 use isthmus_core::Timestamp;
-use isthmus_core::seam::{ManualClock, SeededRandom};
+use isthmus_core::seam::{BoxFuture, Http, ManualClock, Reply, Request, SeededRandom, SendError};
 use isthmus_sandbox::{Sandbox, SandboxConfig, SandboxHandle};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +26,16 @@ struct Bench {
     clock: ManualClock,
 }
 
+/// A network without hosts.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Http for Nowhere {
+    fn send(&self, _: Request) -> BoxFuture<'static, Result<Reply, SendError>> {
+        Box::pin(async { Err(SendError::NotSent { reason: "no such host".to_owned() }) })
+    }
+}
+
 fn on_loopback(config: SandboxConfig) -> SandboxConfig {
     SandboxConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..config }
 }
@@ -33,7 +44,8 @@ fn on_loopback(config: SandboxConfig) -> SandboxConfig {
 async fn with(config: SandboxConfig, test: impl AsyncFnOnce(&Bench)) {
     let clock = ManualClock::at(Timestamp::from_millis(NOW_MS));
     let random = Arc::new(SeededRandom::new(1));
-    let sandbox = Sandbox::bind(on_loopback(config), Arc::new(clock.clone()), random).await;
+    let http = Arc::new(Nowhere);
+    let sandbox = Sandbox::bind(on_loopback(config), Arc::new(clock.clone()), random, http).await;
     let sandbox = sandbox.expect("a sandbox on a free port");
     let client = Client::new(sandbox.address());
     let bench = Bench { client, handle: sandbox.handle(), clock };

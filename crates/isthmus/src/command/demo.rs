@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use isthmus_sandbox::{Sandbox, SandboxConfig};
 use isthmus_server::parts::Parts;
-use isthmus_server::system::{SystemClock, SystemRandom};
+use isthmus_server::system::{SystemClock, SystemHttp, SystemRandom};
 use isthmus_server::{Options, Server};
 use shop_front::ShopFront;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,7 +48,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
 
     let config = SandboxConfig { listen: free, ..SandboxConfig::default() };
-    let sandbox = Sandbox::bind(config, clock.clone(), Arc::new(SystemRandom)).await?;
+    let http = Arc::new(SystemHttp::new(clock.clone())?);
+    let sandbox = Sandbox::bind(config, clock.clone(), Arc::new(SystemRandom), http).await?;
     let sandbox_url = format!("http://{}", sandbox.address());
     let resources = folder.path().join("demo.yaml");
     std::fs::write(&resources, resources_text(&sandbox_url)).context("no room for resources")?;

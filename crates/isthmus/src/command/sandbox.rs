@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use isthmus_core::seam::{Random, SeededRandom};
 use isthmus_sandbox::{Fault, RateProfile, Rates, Sandbox, SandboxConfig};
-use isthmus_server::system::{SystemClock, SystemRandom};
+use isthmus_server::system::{SystemClock, SystemHttp, SystemRandom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +77,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         snapshot: arguments.snapshot,
         ..SandboxConfig::default()
     };
-    let sandbox = Sandbox::bind(config, Arc::new(SystemClock::new()), random).await?;
+    let clock = Arc::new(SystemClock::new());
+    let http = Arc::new(SystemHttp::new(clock.clone())?);
+    let sandbox = Sandbox::bind(config, clock, random, http).await?;
     sandbox.handle().inject_all(faults.unwrap_or_default())?;
     let address = sandbox.address();
     out::line(format!("sandbox Braze: http://{address} (open it in a browser)"));
