@@ -10,73 +10,131 @@ struct Bench {
     name: &'static str,
     about: &'static str,
     cargo: &'static [&'static str],
+    /// Whether it takes `--users`.
+    of_users: bool,
 }
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 10] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "ingest"],
+        of_users: false,
     },
     Bench {
         name: "latency",
         about: "from a client's upload to Braze's answer, at 5,000 events a second",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "latency"],
+        of_users: false,
     },
     Bench {
         name: "drain",
         about: "a backlog of a million events into Braze, without limits and with documented ones",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "drain"],
+        of_users: false,
     },
     Bench {
         name: "ledger",
         about: "what the ledger costs in time, CPU and bytes an event",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "ledger"],
+        of_users: false,
     },
     Bench {
         name: "startup",
         about: "from kill -9 with 1 GiB of log to ready",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "startup"],
+        of_users: false,
+    },
+    Bench {
+        name: "profile",
+        about: "user profiles over HTTP, alone and while events come in at full rate",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "profile"],
+        of_users: true,
+    },
+    Bench {
+        name: "applier",
+        about: "from the intake log to profiles with many users: events a second, memory",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "applier"],
+        of_users: true,
     },
     Bench {
         name: "mapping",
         about: "from an applied event to Braze's request, on one core",
         cargo: &["bench", "--package", "isthmus-braze", "--bench", "mapping", "--"],
+        of_users: false,
     },
     Bench {
         name: "decode",
         about: "from an upload's bytes to validated events, on one core",
         cargo: &["bench", "--package", "isthmus-amplitude", "--bench", "decode", "--"],
+        of_users: false,
     },
     Bench {
         name: "log",
         about: "appends to the durable log, against bare writes and syncs",
         cargo: &["bench", "--package", "isthmus-log", "--bench", "log", "--"],
+        of_users: false,
     },
 ];
 
-pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
-    let (flags, names): (Vec<&str>, Vec<&str>) =
-        options.iter().partition(|option| option.starts_with("--"));
-    if let Some(flag) = flags.iter().find(|flag| **flag != "--smoke") {
-        bail!("{flag} is not an option of this command; there is --smoke");
+/// How to run benchmarks, beside their names.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options<'a> {
+    names: Vec<&'a str>,
+    /// Only see that it runs.
+    smoke: bool,
+    users: Option<u64>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(words: &[&'a str]) -> anyhow::Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--smoke" => options.smoke = true,
+                "--users" => {
+                    let users = words.next().and_then(|value| value.parse().ok());
+                    let users = users.filter(|users| *users > 0);
+                    options.users = Some(users.context("--users takes a number, 1 or more")?);
+                }
+                flag if flag.starts_with("--") => {
+                    bail!("{flag} is not an option of this command; there are --smoke and --users")
+                }
+                name => options.names.push(name),
+            }
+        }
+        Ok(options)
     }
-    if names.is_empty() {
-        say("usage: cargo xtask bench NAME... [--smoke], or `all`; --smoke only sees that it runs");
+}
+
+pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
+    let options = Options::parse(words)?;
+    if options.names.is_empty() {
+        say(
+            "usage: cargo xtask bench NAME... [--smoke] [--users N], or `all`; --smoke only sees that it runs",
+        );
         for bench in &BENCHES {
-            say(format_args!("  {:<9} {}", bench.name, bench.about));
+            let users = if bench.of_users { " (--users N, a million by default)" } else { "" };
+            say(format_args!("  {:<9} {}{users}", bench.name, bench.about));
         }
         return Ok(());
     }
-    let selected = select(&names)?;
+    let selected = select(&options.names)?;
+    if options.users.is_some() && !selected.iter().any(|bench| bench.of_users) {
+        bail!("--users is for profile and applier");
+    }
     for (name, value) in machine()? {
         say(format_args!("{name:<9} {value}"));
     }
     for bench in selected {
         say(format_args!("== {}: {}", bench.name, bench.about));
         let mut command = cargo(bench.cargo);
-        if !flags.is_empty() {
+        if options.smoke {
             command.arg("--test");
+        }
+        if let Some(users) = options.users.filter(|_| bench.of_users) {
+            command.arg(format!("--users={users}"));
         }
         execute(&mut command)?;
     }
@@ -125,14 +183,30 @@ fn value_of(text: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{select, value_of};
+    use super::{Options, select, value_of};
 
     #[test]
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 8);
+        assert_eq!(select(&["all"]).unwrap().len(), 10);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
+    }
+
+    #[test]
+    fn options_are_read_before_anything_runs() {
+        let options = Options::parse(&["applier", "--users", "5000", "--smoke"]).unwrap();
+        assert_eq!(options, Options { names: vec!["applier"], smoke: true, users: Some(5_000) });
+        for (words, refusal) in [
+            (
+                &["--fast"][..],
+                "--fast is not an option of this command; there are --smoke and --users",
+            ),
+            (&["applier", "--users"], "--users takes a number, 1 or more"),
+            (&["applier", "--users", "0"], "--users takes a number, 1 or more"),
+        ] {
+            assert_eq!(Options::parse(words).unwrap_err().to_string(), refusal);
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   ci                    everything CI may ask: format, tidy, docs, clippy, rustdoc, licences, test
   tidy                  check the crate map, the absences and the habits that no compiler checks
   docs                  check that the documentation's links and commands are there
-  bench [NAME...] [--smoke]
+  bench [NAME...] [--smoke] [--users N]
                         measure; without a name, list what can be measured
   sim [--seeds N] [--seed S] [--steps N] [--lines N]
                         the engine on fake time, a fake disk and a fake Braze; --seed alone repeats

@@ -21,13 +21,22 @@ impl Bulk {
 
     /// A body with `count` events stamped `now`.
     pub fn body(&self, count: usize, now: Timestamp) -> String {
+        self.body_of(count, |out| self.event(out, now))
+    }
+
+    /// A body with `count` sign-ups stamped `now`, each of which sets the properties of its user.
+    pub fn sign_ups(&self, count: usize, now: Timestamp) -> String {
+        self.body_of(count, |out| self.sign_up(out, now))
+    }
+
+    fn body_of(&self, count: usize, event: impl Fn(&mut String)) -> String {
         let mut body = String::with_capacity(count * 840 + 100);
         push(&mut body, format_args!("{{\"api_key\":\"{}\",\"events\":[", self.api_key));
         for number in 0..count {
             if number > 0 {
                 body.push(',');
             }
-            self.event(&mut body, now);
+            event(&mut body);
         }
         body.push_str("]}");
         body
@@ -68,6 +77,29 @@ impl Bulk {
             ),
         );
     }
+
+    /// One event of about 520 bytes: eight user properties of every type, the usual fields.
+    fn sign_up(&self, out: &mut String, now: Timestamp) {
+        const PLANS: [&str; 4] = ["free", "plus", "pro", "team"];
+        let user = self.random.below(self.users);
+        let (bits, more) = (self.random.next_u64(), self.random.next_u64());
+        let plan = PLANS.get(usize::try_from(bits % 4).unwrap_or(0)).copied().unwrap_or("free");
+        let millis = now.as_millis();
+        push(
+            out,
+            format_args!(
+                "{{\"event_type\":\"Signed Up\",\"user_id\":\"user-{user:08}\",\"device_id\":\"2f9c1b6a-77de-4e0e-9a41-{user:012x}\",\
+             \"time\":{millis},\"insert_id\":\"{bits:016x}-{more:016x}\",\"platform\":\"Web\",\"language\":\"en-US\",\
+             \"country\":\"United States\",\"city\":\"Denver\",\"library\":\"amplitude-ts/2.33.1\",\
+             \"user_properties\":{{\"plan\":\"{plan}\",\"lifetime_value\":{value}.75,\"orders\":{orders},\"newsletter\":{newsletter},\
+             \"favourite_categories\":[\"camping\",\"water\"],\"signed_up_at\":\"2026-03-26T18:12:00Z\",\
+             \"referrer\":\"https://search.example.test/\",\"cart\":\"{more:016x}\"}}}}",
+                value = bits % 900,
+                orders = more % 40,
+                newsletter = bits.is_multiple_of(3),
+            ),
+        );
+    }
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -85,5 +117,18 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(parsed["events"].as_array().map(Vec::len), Some(100));
         assert!((780..860).contains(&(body.len() / 100)), "{} bytes an event", body.len() / 100);
+    }
+
+    #[test]
+    fn sign_ups_set_eight_properties() {
+        let bulk = Bulk::new(1, 1_000, "key");
+        let body = bulk.sign_ups(100, Timestamp::from_millis(1_770_000_000_000));
+        let parsed: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let events = parsed["events"].as_array().unwrap();
+        assert_eq!(events.len(), 100);
+        assert!(
+            events.iter().all(|event| event["user_properties"].as_object().unwrap().len() == 8)
+        );
+        assert!((480..560).contains(&(body.len() / 100)), "{} bytes an event", body.len() / 100);
     }
 }

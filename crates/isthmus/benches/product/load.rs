@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     body_at: usize,
     ids: Vec<usize>,
     times: Vec<usize>,
+    /// Where the number of a user begins: eight digits, and twelve in hexadecimal of the device.
+    users: Vec<(usize, usize)>,
     counter: u64,
     seed: u64,
     reply: Vec<u8>,
@@ -24,6 +26,10 @@ pub(crate) struct Connection {
 
 const ID_KEY: &[u8] = b"\"insert_id\":\"";
 const TIME_KEY: &[u8] = b"\"time\":";
+const USER_KEY: &[u8] = b"\"user_id\":\"user-";
+const DEVICE_KEY: &[u8] = b"\"device_id\":\"2f9c1b6a-77de-4e0e-9a41-";
+/// When the events of a body happened, until it is posted.
+const MADE_AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 impl Connection {
     /// Connects to `address`; every request holds `events` events of `users` users.
@@ -35,10 +41,23 @@ impl Connection {
         users: u64,
         events: usize,
     ) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.context("server does not accept")?;
-        stream.set_nodelay(true)?;
-        let body =
-            Bulk::new(seed, users, api_key).body(events, Timestamp::from_millis(1_700_000_000_000));
+        let body = Bulk::new(seed, users, api_key).body(events, MADE_AT);
+        Self::posting(address, path, seed, &body).await
+    }
+
+    /// Connects to `address`; every request holds `events` sign-ups.
+    pub(crate) async fn signing_up(
+        address: &str,
+        api_key: &str,
+        seed: u64,
+        events: usize,
+    ) -> anyhow::Result<Self> {
+        let body = Bulk::new(seed, 1, api_key).sign_ups(events, MADE_AT);
+        Self::posting(address, "/batch", seed, &body).await
+    }
+
+    async fn posting(address: &str, path: &str, seed: u64, body: &str) -> anyhow::Result<Self> {
+        let stream = connect(address).await?;
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n",
@@ -52,7 +71,19 @@ impl Connection {
             windows.filter(|(_, window)| *window == key).map(|(at, _)| at + key.len()).collect()
         };
         let (ids, times) = (find(ID_KEY), find(TIME_KEY));
-        Ok(Self { stream, request, body_at, ids, times, counter: 0, seed, reply: Vec::new() })
+        let users = find(USER_KEY).into_iter().zip(find(DEVICE_KEY)).collect();
+        let (counter, reply) = (0, Vec::new());
+        Ok(Self { stream, request, body_at, ids, times, users, counter, seed, reply })
+    }
+
+    /// Gives every event of the next request the user that `next` names.
+    pub(crate) fn set_users(&mut self, mut next: impl FnMut() -> u64) {
+        for &(user_at, device_at) in &self.users {
+            let user = next();
+            self.request[user_at..user_at + 8].copy_from_slice(format!("{user:08}").as_bytes());
+            let device = format!("{user:012x}");
+            self.request[device_at..device_at + 12].copy_from_slice(device.as_bytes());
+        }
     }
 
     /// Bytes of one body.
@@ -75,31 +106,42 @@ impl Connection {
         }
         let started: Instant = now();
         self.stream.write_all(&self.request).await?;
-        self.read_answer().await?;
+        let status = read_answer(&mut self.stream, &mut self.reply).await?;
+        if status != 200 {
+            bail!("refused: {}", String::from_utf8_lossy(&self.reply));
+        }
         Ok(started.elapsed())
     }
+}
 
-    async fn read_answer(&mut self) -> anyhow::Result<()> {
-        self.reply.clear();
-        loop {
-            if self.stream.read_buf(&mut self.reply).await? == 0 {
-                bail!("connection closed without an answer");
-            }
-            let Some(head) = self.reply.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-            let text = String::from_utf8_lossy(&self.reply[..head]).to_ascii_lowercase();
-            let length: usize = text
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "))
-                .context("answer has no length")?
-                .trim()
-                .parse()?;
-            if self.reply.len() < head + 4 + length {
-                continue;
-            }
-            if !text.starts_with("http/1.1 200") {
-                bail!("refused: {}", String::from_utf8_lossy(&self.reply));
-            }
-            return Ok(());
+/// A connection without Nagle's delay.
+pub(crate) async fn connect(address: &str) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.context("server does not accept")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Reads one answer into `reply`, whole, and returns its status.
+pub(crate) async fn read_answer(
+    stream: &mut TcpStream,
+    reply: &mut Vec<u8>,
+) -> anyhow::Result<u16> {
+    reply.clear();
+    loop {
+        if stream.read_buf(reply).await? == 0 {
+            bail!("connection closed without an answer");
+        }
+        let Some(head) = reply.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let text = std::str::from_utf8(&reply[..head]).context("a head that is no text")?;
+        let mut lines = text.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1));
+        let length = lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then_some(value.trim())
+        });
+        let length: usize = length.context("answer has no length")?.parse()?;
+        if reply.len() >= head + 4 + length {
+            return Ok(status.context("no status line")?.parse()?);
         }
     }
 }

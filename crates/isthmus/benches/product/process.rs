@@ -61,10 +61,19 @@ impl Process {
 
     /// Largest resident size so far, in MiB.
     pub(crate) fn peak_memory_mib(&self) -> anyhow::Result<u64> {
+        self.status_mib("VmHWM:")
+    }
+
+    /// Resident size now, in MiB.
+    pub(crate) fn memory_mib(&self) -> anyhow::Result<u64> {
+        self.status_mib("VmRSS:")
+    }
+
+    fn status_mib(&self, key: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)).context("no VmHWM")?;
-        Ok(kib.parse::<u64>()? / 1024)
+        let line = status.lines().find(|line| line.starts_with(key));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(kib.with_context(|| format!("no {key}"))?.parse::<u64>()? / 1024)
     }
 }
 
