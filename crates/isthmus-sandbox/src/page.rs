@@ -2,6 +2,7 @@
 
 use crate::inspect::find;
 use crate::model::{Occurrence, Tally, User, Workspace};
+use crate::render::{Rendered, try_out};
 use crate::sandbox::Shared;
 use askama::Template;
 use axum::Router;
@@ -18,7 +19,10 @@ const USERS_PER_PAGE: usize = 50;
 const REQUESTS_SHOWN: usize = 10;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
-    Router::new().route("/", get(users)).route("/profile/{*id}", get(profile))
+    Router::new()
+        .route("/", get(users))
+        .route("/profile/{*id}", get(profile))
+        .route("/message", get(message))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +83,26 @@ struct TallyLine {
     count: u64,
     first: String,
     last: String,
+}
+
+/// A message to try out; nothing is rendered before there is one.
+#[derive(Debug, Default, Deserialize)]
+struct Draft {
+    workspace: Option<String>,
+    #[serde(default)]
+    external_id: String,
+    #[serde(default)]
+    template: String,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage {
+    workspace: String,
+    external_id: String,
+    template: String,
+    rendered: Option<Rendered>,
+    error: Option<String>,
 }
 
 #[derive(Template)]
@@ -191,6 +215,25 @@ async fn profile(
     let latest = workspace.history().of(key).rev().cloned().collect();
     let page = profile_page(user, latest, asked.workspace.unwrap_or_default());
     drop(workspace);
+    show(StatusCode::OK, &page)
+}
+
+async fn message(State(shared): State<Arc<Shared>>, Query(draft): Query<Draft>) -> Response {
+    let Some(room) = shared.room(draft.workspace.as_deref()) else { return missing() };
+    let mut page = MessagePage {
+        workspace: draft.workspace.unwrap_or_default(),
+        external_id: draft.external_id,
+        template: draft.template,
+        rendered: None,
+        error: None,
+    };
+    if !page.template.is_empty() {
+        let about = Some(page.external_id.trim()).filter(|id| !id.is_empty());
+        match try_out(&shared, room, &page.template, about).await {
+            Ok(rendered) => page.rendered = Some(rendered),
+            Err(error) => page.error = Some(error),
+        }
+    }
     show(StatusCode::OK, &page)
 }
 

@@ -144,6 +144,20 @@ async fn answer(
     }
 }
 
+/// Renders a message about the user with this `external_id`, or about nobody; the error is for
+/// people.
+pub(crate) async fn try_out(
+    shared: &Shared,
+    room: &Room,
+    template: &str,
+    external_id: Option<&str>,
+) -> Result<Rendered, String> {
+    let asked = json!({ "template": template, "external_id": external_id });
+    let asked: Asked = serde_json::from_value(asked).map_err(|error| error.to_string())?;
+    let globals = globals(&asked, shared, &shared.enter(room)).map_err(|(_, reason)| reason)?;
+    render(shared, room, &asked, &globals).await.map_err(|error| error.to_string())
+}
+
 /// What the message knows. Without an identifier, it is about nobody.
 fn globals(asked: &Asked, shared: &Shared, workspace: &Workspace) -> Result<Object, (u16, String)> {
     let identifying = Identifying {

@@ -43,6 +43,16 @@ pub(crate) struct CallReport {
     error: Option<String>,
 }
 
+impl CallReport {
+    /// The call in a line, for people.
+    pub(crate) fn line(&self) -> String {
+        let status = self.status.map_or("no answer".to_owned(), |status| status.to_string());
+        let cached = if self.cached { ", from the cache" } else { "" };
+        let error = self.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+        format!("{status} after {} ms{cached}{error}", self.took_millis)
+    }
+}
+
 /// How a call ended.
 #[derive(Debug)]
 pub(super) struct Ending {

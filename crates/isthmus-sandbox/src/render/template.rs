@@ -148,3 +148,70 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let ended = catch_unwind(AssertUnwindSafe(run));
     ended.unwrap_or_else(|_| Err(Error::with_msg("the Liquid library cannot take this template")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces of which templates are made, well and badly.
+    fn piece() -> impl Strategy<Value = String> {
+        let known = [
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "-",
+            "${",
+            "}",
+            "{",
+            "'",
+            "\"",
+            "[",
+            "]",
+            ".",
+            "|",
+            ":",
+            "\n",
+            " ",
+            "é",
+            "\u{a0}",
+            "(",
+            "1..3",
+            ")",
+            " if ",
+            " endif ",
+            " for i in ",
+            " endfor ",
+            " raw ",
+            " endraw ",
+            " comment ",
+            " endcomment ",
+            " connected_content ",
+            "https://a.test/",
+            ":save ",
+            ":headers ",
+            ":body ",
+            ":retry ",
+            ":method post ",
+            "{\"a\":\"b\"}",
+            " abort_message",
+            "user_id",
+            "custom_attribute.",
+            " assign x = ",
+            "99999999999999999999",
+            "\\",
+        ];
+        prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => "\\PC"]
+    }
+
+    proptest! {
+        #[test]
+        fn no_template_panics(pieces in prop::collection::vec(piece(), 0..24)) {
+            let source = pieces.concat();
+            if let Ok(template) = Template::message(&source) {
+                drop(template.pass(&Object::new(), &[Content::Nothing, Content::Nothing]));
+            }
+        }
+    }
+}

@@ -162,3 +162,21 @@ async fn occurrences_are_kept_in_order() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_message_can_be_tried_on_a_page() {
+    with_default(async |bench| {
+        fill(bench).await;
+        let empty = bench.client.get("/message").await;
+        assert_eq!(empty.status, 200);
+        assert!(!empty.text.contains("<h2>Message</h2>"), "nothing is rendered unasked");
+        let query = "/message?external_id=%3Cb%3Eu&template=Hi+%7B%7B%24%7Buser_id%7D%7D%7D\
+                     +%7B%25+connected_content+https://a.test/x+%25%7D";
+        let page = bench.client.get(query).await.text;
+        assert!(page.contains("Hi &#60;b&#62;u"), "{page}");
+        assert!(page.contains("599 after 0 ms: not sent: no such host"), "{page}");
+        let wrong = bench.client.get("/message?template=%7B%7B").await.text;
+        assert!(wrong.contains("line 1:"), "{wrong}");
+    })
+    .await;
+}
