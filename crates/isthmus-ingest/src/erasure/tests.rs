@@ -8,7 +8,7 @@ use isthmus_core::record::{
 use isthmus_core::seam::{ManualClock, Random, SeededRandom};
 use isthmus_core::{AmplitudeId, ByteSize, Place, Timestamp};
 use isthmus_log::{LogConfig, RealDisk};
-use isthmus_state::people::{IdKind, People, Person};
+use isthmus_state::people::{IdKind, People, Person, Values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Bench {
     async fn apply(&self) {
         let (intake, events) = (self.intake.clone(), self.events.clone());
         let config = ApplierConfig::default();
-        let applier = Applier::open(&self.state, intake, events, self.clock.clone(), config);
+        let applier = Applier::open(&self.state, intake, events, self.clock.clone(), &SeededRandom::new(1), config);
         let stop = CancellationToken::new();
         stop.cancel();
         applier.unwrap().run(stop).await.unwrap();
@@ -155,7 +155,7 @@ impl Bench {
         let mut batch = self.state.batch();
         for user in &forgotten.users {
             let known = people.get(*user).unwrap().unwrap();
-            let nothing = Person { properties: String::new(), snapshot: None, ..known };
+            let nothing = Person { custom: Values::default(), snapshot: None, ..known };
             people.put(&mut batch, *user, &nothing);
         }
         batch.commit().unwrap();
