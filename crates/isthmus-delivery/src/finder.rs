@@ -29,7 +29,7 @@ pub use indexer::Indexer;
 pub use search::Order;
 
 use block::{Block, Head};
-use isthmus_core::record::{AppliedBatch, RecordError};
+use isthmus_core::record::{Applied, AppliedBatch, RecordError};
 use isthmus_core::seam::Clock;
 use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_log::{Disk, Log, LogError};
@@ -301,7 +301,11 @@ fn misfit(store: &Store, events: &Log, last: Option<&Head>) -> Option<String> {
         Ok(column) => column,
         Err(error) => return Some(error.to_string()),
     };
-    let same = column.ends_with(&again.persons);
+    let end = column.len().checked_sub(again.persons.len()).and_then(|at| column.get(at..));
+    let pairs = end.map(|end| end.chunks(4).zip(again.persons.chunks(4)).zip(&batch.items));
+    // What was erased since it was indexed had a person then.
+    let stands = |((then, now), item)| then == now || matches!(item, &Applied::Erased);
+    let same = pairs.is_some_and(|mut pairs| pairs.all(stands));
     (!same).then(|| format!("another record at {}", head.last_record))
 }
 

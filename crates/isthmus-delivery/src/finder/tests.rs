@@ -414,6 +414,43 @@ async fn the_index_of_another_event_log_is_thrown_away() {
 }
 
 #[tokio::test]
+async fn what_was_erased_is_not_found_and_the_index_serves_on() {
+    let case = Case::new(6);
+    let offsets = case.append_events(0..10).await;
+    let (finder, mut indexer) = case.indexed().await;
+    indexer.seal().await.unwrap();
+    // The events of person 1, among them `e29` in the last record of all.
+    let mut rewritten = Vec::new();
+    for offset in &offsets {
+        let payload = case.events.read_at(*offset).unwrap();
+        let mut batch = AppliedBatch::decode(&payload).unwrap();
+        for item in &mut batch.items {
+            if block::person(item) == Some(AmplitudeId(1)) {
+                *item = Applied::Erased;
+            }
+        }
+        rewritten.push((*offset, batch.encode()));
+    }
+    case.events.rewrite(&rewritten).unwrap();
+    let assert_finds_the_rest = |finder: &Finder| {
+        assert_eq!(find_all(finder, &[1], Order::OldestFirst, 99), []);
+        assert_eq!(finder.find_event("e29", 9).unwrap(), []);
+        for person in [0, 2, 3, 4, 5, 6] {
+            let found = find_all(finder, &[person], Order::OldestFirst, 99);
+            assert_eq!(found, places_of(&case, &[person]));
+        }
+        let gone = finder.at(place(offsets[9], 2)).unwrap().unwrap();
+        assert_eq!((gone.kind, gone.user_id), (FoundKind::Erased, None));
+    };
+    assert_finds_the_rest(&finder);
+    finder.shared.store.close().await;
+    drop((finder, indexer));
+    let (finder, _indexer) = case.open();
+    assert_eq!(finder.shared.view().open.to, case.events.end(), "it is not built again");
+    assert_finds_the_rest(&finder);
+}
+
+#[tokio::test]
 async fn an_id_that_shares_a_fingerprint_is_not_taken_for_another() {
     let mut seen = HashMap::new();
     let twins = (0..400_000).find_map(|n| {
