@@ -168,20 +168,23 @@ impl Applier {
         while let Some(written) = events.next()? {
             let source =
                 |source| ApplierError::Record { log: "event", offset: written.offset, source };
-            let range = AppliedBatch::decode(&written.payload).map_err(source)?.intake;
+            let AppliedBatch { intake: range, items, .. } =
+                AppliedBatch::decode(&written.payload).map_err(source)?;
             while self.reader.position() < range.to.offset
                 || (range.to.index > 0 && self.reader.position() == range.to.offset)
             {
                 let Some(record) = self.reader.next()? else { break };
                 self.ahead.push_back(record);
             }
-            let encoded = self.apply(&Bump::new(), written.offset, Some(range.to))?;
+            self.directory.expect_persons(&items);
+            let encoded = self.apply(&Bump::new(), written.offset, Some((range.to, &items)))?;
             if encoded != written.payload {
                 return Err(ApplierError::Diverged { offset: written.offset });
             }
             self.directory.cursor.events = written.next;
             self.commit()?;
         }
+        self.directory.expect_persons(&[]);
         Ok(())
     }
 
@@ -195,17 +198,19 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies what is ahead, from the cursor until the batch is full or `until`, and moves the
-    /// cursor; returns the encoded batch, for the event log at `offset`.
+    /// Applies what is ahead, from the cursor until the batch is full, and moves the cursor; returns
+    /// the encoded batch, for the event log at `offset`. With `again`, what the event log holds
+    /// there, it ends where that ends.
     fn apply(
         &mut self,
         arena: &Bump,
         offset: u64,
-        until: Option<Place>,
+        again: Option<(Place, &[Applied<'_>])>,
     ) -> Result<Vec<u8>, ApplierError> {
+        let (until, written) = again.unzip();
         let from = self.directory.cursor.intake;
         let (mut to, mut received_at, mut finished) = (from, None, 0);
-        let mut gathering = Gathering::new(arena, offset);
+        let mut gathering = Gathering::new(arena, offset, written.unwrap_or_default());
         let ahead = std::mem::take(&mut self.ahead);
         for record in &ahead {
             let full = gathering.items.len() >= BATCH_ITEMS_MAX || gathering.is_full();
@@ -233,6 +238,7 @@ impl Applier {
                 }
             }
         }
+        gathering.pass_erased();
         self.directory.cursor.intake = to;
         let events = gathering.items.iter().filter(|item| matches!(item, Applied::Event(_)));
         let events = events.count() as u64;

@@ -54,6 +54,8 @@ pub(super) struct Gathering<'a> {
     pub(super) dropped: Dropped,
     /// Bytes of text among the items, about.
     bytes: Cell<usize>,
+    /// What the log holds already, when that is applied again.
+    written: &'a [Applied<'a>],
 }
 
 /// What came in and had no effect, by why.
@@ -101,9 +103,17 @@ impl FirstSight {
 }
 
 impl<'a> Gathering<'a> {
-    pub(super) fn new(arena: &'a Bump, offset: u64) -> Self {
+    pub(super) fn new(arena: &'a Bump, offset: u64, written: &'a [Applied<'a>]) -> Self {
         let items = Vec::new();
-        Self { arena, offset, items, dropped: Dropped::default(), bytes: Cell::new(0) }
+        let dropped = Dropped::default();
+        Self { arena, offset, items, dropped, bytes: Cell::new(0), written }
+    }
+
+    /// Leaves out what was erased next: whoever is applied again stands where they stood.
+    pub(super) fn pass_erased(&mut self) {
+        while let Some(Applied::Erased) = self.written.get(self.items.len()) {
+            self.items.push(Applied::Erased);
+        }
     }
 
     /// Applies the events of `batch` from `first` on and then its commands, in order, up to `until`
@@ -132,6 +142,8 @@ impl<'a> Gathering<'a> {
                 return Ok(Some(index));
             }
             match command {
+                // Of somebody who was erased.
+                Command::Map { user_id: "", .. } => {}
                 Command::Map { user_id, global_user_id } => {
                     let mapped = directory.map_user(batch.project, user_id, *global_user_id)?;
                     self.dropped.mappings += u64::from(!mapped);
@@ -162,6 +174,7 @@ impl<'a> Gathering<'a> {
         if event.is_erased() {
             return Ok(());
         }
+        self.pass_erased();
         let Some(subject) = self.subject(batch, event) else {
             // Only `$groupidentify` comes without any id.
             if self.is_first_sight(directory, batch, event, "")? {
@@ -179,8 +192,9 @@ impl<'a> Gathering<'a> {
         if event.event_type == "$groupidentify" {
             return self.change_groups(directory, batch, event);
         }
-        let (person, first) = self.identify(directory, &subject)?;
         let is_identify = event.event_type == "$identify";
+        let shown = !(is_identify && event.skip_user_properties_sync);
+        let (person, first) = self.identify(directory, &subject, shown)?;
         if !is_identify {
             note_times(directory, person, subject.event_time)?;
         }
@@ -273,11 +287,13 @@ impl<'a> Gathering<'a> {
         Ok(first)
     }
 
-    /// Finds or makes the person, with the links and the merge that follow.
+    /// Finds or makes the person, with the links and the merge that follow; `shown` says whether
+    /// the event has an item of its own.
     fn identify(
         &mut self,
         directory: &mut Directory,
         subject: &Subject<'a>,
+        shown: bool,
     ) -> Result<(AmplitudeId, FirstSight), StateError> {
         let user = match subject.user_id {
             None => UserSight::None,
@@ -295,7 +311,7 @@ impl<'a> Gathering<'a> {
         let resolution: Resolution = resolve(user, device);
         let person = match resolution.person {
             Who::Existing(person) => person,
-            Who::New => directory.create(subject.project),
+            Who::New => directory.create(subject.project, shown),
         };
         if let (true, Some(user_id)) = (resolution.bind_user, subject.user_id) {
             directory.person_mut(person)?.user_id = Some(user_id.to_owned());
@@ -515,6 +531,8 @@ impl<'a> Gathering<'a> {
         batch: &IntakeBatch<'a>,
         erase: &Erase<'a>,
     ) -> Result<(), StateError> {
+        directory.reserve(erase.user);
+        self.pass_erased();
         let Some(user) = directory.canonical(erase.user)? else { return Ok(()) };
         let known = directory.person(user)?;
         if known.project != batch.project {

@@ -2,6 +2,7 @@
 
 use super::recent::Recent;
 use isthmus_core::identity::mapping;
+use isthmus_core::record::Applied;
 use isthmus_core::seam::Random;
 use isthmus_core::{AmplitudeId, Timestamp};
 use isthmus_state::cursor::{ApplierCursor, Cursors};
@@ -53,6 +54,8 @@ pub(super) struct Directory {
     /// Ids that get a tombstone.
     buried: Vec<(String, IdKind, String, Timestamp)>,
     key: Vec<u8>,
+    /// Ids of the persons that the batch applied again is about.
+    expected: BTreeSet<AmplitudeId>,
     pub(super) cursor: ApplierCursor,
 }
 
@@ -109,6 +112,7 @@ impl Directory {
             remapped: BTreeMap::new(),
             buried: Vec::new(),
             key: Vec::new(),
+            expected: BTreeSet::new(),
         })
     }
 
@@ -179,10 +183,25 @@ impl Directory {
         Ok(())
     }
 
-    /// A new person of `project`.
-    pub(super) fn create(&mut self, project: &str) -> AmplitudeId {
-        let id = AmplitudeId(self.cursor.next_amplitude_id);
-        self.cursor.next_amplitude_id += 1;
+    /// Makes new persons those of `written`, which is about to be applied again.
+    ///
+    /// Ids are given in turn, and those of persons who were erased are not given to others.
+    pub(super) fn expect_persons(&mut self, written: &[Applied<'_>]) {
+        self.expected.clear();
+        self.expected.extend(written.iter().filter_map(|item| match item {
+            Applied::Event(event) => Some(event.user),
+            Applied::UserChange(change) => Some(change.user),
+            Applied::Identified(identified) => Some(identified.user),
+            _ => None,
+        }));
+    }
+
+    /// A new person of `project`; `shown` says whether there will be an item of theirs at once.
+    pub(super) fn create(&mut self, project: &str, shown: bool) -> AmplitudeId {
+        let next = AmplitudeId(self.cursor.next_amplitude_id);
+        let expected = self.expected.range(next..).next().copied().filter(|_| shown);
+        let id = expected.unwrap_or(next);
+        self.cursor.next_amplitude_id = id.0 + 1;
         let person = Person { project: project.to_owned(), ..Person::default() };
         self.persons.insert(id, Known { person, memo: Memo::default() });
         self.changed.insert(id);
@@ -302,6 +321,13 @@ impl Directory {
         family.extend(merged);
         family.dedup();
         Ok(family)
+    }
+
+    /// Never gives the id of `person`, who was erased, to anybody else, also where state is rebuilt
+    /// from logs in which they are not.
+    pub(super) fn reserve(&mut self, person: AmplitudeId) {
+        let next = &mut self.cursor.next_amplitude_id;
+        *next = (*next).max(person.0.saturating_add(1));
     }
 
     /// Forgets `family`, one person and those merged into them, and every id that leads to one of
