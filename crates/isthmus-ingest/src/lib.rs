@@ -1,4 +1,5 @@
-//! The door (decode, validate, append) and the applier (deduplicate, identify, fold).
+//! The door (decode, validate, append), the applier (deduplicate, identify, fold), and the erasure
+//! of people from both logs.
 //!
 //! The door answers only after the intake log holds the request on disk. The applier is a
 //! deterministic function of (state, record): it can be stopped anywhere and run again over the

@@ -61,7 +61,14 @@ impl Bench {
     async fn apply(&self) {
         let (intake, events) = (self.intake.clone(), self.events.clone());
         let config = ApplierConfig::default();
-        let applier = Applier::open(&self.state, intake, events, self.clock.clone(), &SeededRandom::new(1), config);
+        let applier = Applier::open(
+            &self.state,
+            intake,
+            events,
+            self.clock.clone(),
+            &SeededRandom::new(1),
+            config,
+        );
         let stop = CancellationToken::new();
         stop.cancel();
         applier.unwrap().run(stop).await.unwrap();
