@@ -78,7 +78,8 @@ pub(crate) fn rewrite(
     if let Err(error) = write_file(&*shared.disk, &shared.folder, &frames) {
         // Nothing was replaced. If the file stays, opening the log may replace it yet.
         drop(finish(shared, &mut unfinished));
-        return Err(failure(shared, first, "rewritten", &Arc::new(error)));
+        let segment = shared.bounds(first).map_or(first, |(base, _)| base);
+        return Err(failure(shared, segment, "rewritten", &Arc::new(error)));
     }
     unfinished.frames = frames;
     finish(shared, &mut unfinished)?;
@@ -113,16 +114,14 @@ fn refit(shared: &Shared, replacements: &[(u64, Vec<u8>)]) -> Result<Frames, Log
 /// Does what is left of a rewriting. After an error it is left still, and nobody reads anything
 /// that is not whole.
 fn finish(shared: &Shared, unfinished: &mut Unfinished) -> Result<(), LogError> {
-    if let Some(first) = unfinished.frames.keys().next().copied() {
+    if !unfinished.frames.is_empty() {
         let bases = shared.read_bases(<[u64]>::to_vec);
         let targets = {
             let mut in_memory = shared.in_memory.write().unwrap_or_else(PoisonError::into_inner);
             in_memory.clone_from(&unfinished.frames);
             put(&*shared.disk, &shared.folder, &bases, &unfinished.frames)
         };
-        let synced =
-            targets.and_then(|targets| targets.iter().try_for_each(|target| target.sync()));
-        synced.map_err(LogError::io(first, "rewritten"))?;
+        sync(&targets?)?;
         shared.in_memory.write().unwrap_or_else(PoisonError::into_inner).clear();
         unfinished.frames.clear();
     }
@@ -144,10 +143,7 @@ pub(crate) fn complete(disk: &dyn Disk, folder: &Path, bases: &[u64]) -> Result<
     let records = match decode(bytes.into())? {
         None => 0,
         Some(frames) => {
-            let targets = put(disk, folder, bases, &frames);
-            let synced =
-                targets.and_then(|targets| targets.iter().try_for_each(|target| target.sync()));
-            synced.map_err(failed("rewritten"))?;
+            sync(&put(disk, folder, bases, &frames)?)?;
             frames.len()
         }
     };
@@ -156,38 +152,56 @@ pub(crate) fn complete(disk: &dyn Disk, folder: &Path, bases: &[u64]) -> Result<
     Ok(())
 }
 
-/// Writes `frames` where they belong; returns the files to sync. What was trimmed is passed over.
+/// Segments that were written to, by their base.
+type Targets = Vec<(u64, Arc<dyn DiskFile>)>;
+
+/// Writes `frames` where they belong; what is left to do is to sync. What was trimmed is passed
+/// over.
 fn put(
     disk: &dyn Disk,
     folder: &Path,
     bases: &[u64],
     frames: &Frames,
-) -> io::Result<Vec<Arc<dyn DiskFile>>> {
-    let mut targets = Vec::new();
-    let mut left = frames.iter().peekable();
-    while let Some((offset, _)) = left.peek().copied() {
-        let after = bases.partition_point(|base| base <= offset);
-        let next = bases.get(after).copied().unwrap_or(u64::MAX);
-        let base = after.checked_sub(1).and_then(|at| bases.get(at)).copied();
-        let within = std::iter::from_fn(|| left.next_if(|(offset, _)| **offset < next));
-        let within: Vec<_> = within.collect();
-        let Some(base) = base else { continue };
-        // A handle of its own: the one that appends belongs to the writer.
-        let file = match disk.open(&segment_path(folder, base)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            file => file?,
-        };
-        let length = file.len()?;
-        for (offset, frame) in within {
-            let position = SEGMENT_HEADER + (offset - base);
-            // A segment that lost its end is damaged, and must not look as if it were not.
-            if position + frame.len() as u64 <= length {
-                file.write_at(&[frame], position)?;
-            }
+) -> Result<Targets, LogError> {
+    let mut targets = Targets::new();
+    for (at, base) in bases.iter().enumerate() {
+        let next = bases.get(at + 1).copied().unwrap_or(u64::MAX);
+        let mut within = frames.range(*base..next).peekable();
+        if within.peek().is_none() {
+            continue;
         }
-        targets.push(file);
+        // A handle of its own: the one that appends belongs to the writer.
+        let file = match disk.open(&segment_path(folder, *base)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file.map_err(LogError::io(*base, "opened"))?,
+        };
+        put_within(&*file, *base, within).map_err(LogError::io(*base, "rewritten"))?;
+        targets.push((*base, file));
     }
     Ok(targets)
+}
+
+fn put_within<'a>(
+    file: &dyn DiskFile,
+    base: u64,
+    frames: impl Iterator<Item = (&'a u64, &'a Bytes)>,
+) -> io::Result<()> {
+    let length = file.len()?;
+    for (offset, frame) in frames {
+        let position = SEGMENT_HEADER + (offset - base);
+        // A segment that lost its end is damaged, and must not look as if it were not.
+        if position + frame.len() as u64 <= length {
+            file.write_at(&[frame], position)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync(targets: &Targets) -> Result<(), LogError> {
+    let sync = |(base, file): &(u64, Arc<dyn DiskFile>)| {
+        file.sync().map_err(LogError::io(*base, "rewritten"))
+    };
+    targets.iter().try_for_each(sync)
 }
 
 fn file_path(folder: &Path) -> PathBuf {
