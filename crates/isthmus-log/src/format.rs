@@ -435,6 +435,32 @@ mod tests {
     }
 
     #[test]
+    fn rewritten_frames_stay_readable() {
+        let padded = [
+            167, 30, 3, 0, 8, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 144, 140, 89, 78, 106, 1, 209, 110,
+            97, 115, 32, 105, 115, 255, 255, 255,
+        ];
+        assert_eq!(read(&padded, 77).unwrap(), b"as is"[..]);
+        let words = b"the same words, ".repeat(8);
+        let deflated = [
+            167, 30, 4, 0, 28, 0, 0, 0, 128, 0, 0, 0, 9, 0, 0, 0, 75, 194, 98, 54, 20, 176, 124,
+            146, 43, 201, 72, 85, 40, 78, 204, 77, 85, 40, 207, 47, 74, 41, 214, 81, 40, 161, 51,
+            31, 0, 255, 255, 255, 255, 255, 255, 255,
+        ];
+        assert_eq!(read(&deflated, 77).unwrap(), words);
+        let stored = [
+            251, 207, 88, 146, 145, 170, 80, 156, 152, 155, 170, 80, 158, 95, 148, 82, 172, 163,
+            32, 192, 16, 158, 0, 97, 1, 0, 255, 255,
+        ];
+        let sum = crc32fast::hash(&stored);
+        let header =
+            FrameHeader { kind: Kind::DeflatedLz4, stored: 28, payload: 128, back: 0, sum };
+        let bytes = [&header.encode(77)[..], &stored].concat();
+        assert_eq!(bytes[2], 5, "the kind's number");
+        assert_eq!(read(&bytes, 77).unwrap(), words);
+    }
+
+    #[test]
     fn a_flip_of_any_bit_is_noticed() {
         let frame = Frame::new(b"one small payload, ".repeat(8), ByteSize::mib(1)).unwrap();
         let bytes = whole(&frame, 4_096, 4_000);

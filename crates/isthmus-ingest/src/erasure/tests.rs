@@ -3,11 +3,11 @@
 use super::*;
 use crate::applier::{Applier, ApplierConfig};
 use isthmus_core::record::{
-    Applied, Command, Erase, Erasure, IntakeEvent, IntakeRange, Source, UserProperties,
+    Applied, Command, Erase, Erasure, IntakeEvent, IntakeRange, Merge, Source, UserProperties,
 };
 use isthmus_core::seam::{ManualClock, Random, SeededRandom};
 use isthmus_core::{AmplitudeId, ByteSize, Place, Timestamp};
-use isthmus_log::{LogConfig, RealDisk};
+use isthmus_log::{FakeDisk, LogConfig, RealDisk, Writer};
 use isthmus_state::people::{IdKind, People, Person, Values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -447,4 +447,71 @@ async fn damage_is_passed_over_and_counted() {
     let (_, intake) = bench.erase(&forgotten);
     assert_eq!(intake.damaged_bytes, next);
     assert!(intake.first.unwrap() >= next && intake.items > 10, "{intake:?}");
+}
+
+/// A log on a fake disk; appends are written by the writer's next step.
+fn open_fake(disk: &FakeDisk) -> (Log, Writer) {
+    let config = LogConfig { segment_max: ByteSize::kib(4), ..LogConfig::default() };
+    let clock = Arc::new(ManualClock::default());
+    let opened = Log::open_stepped(Arc::new(disk.clone()), Path::new("events"), config, clock);
+    let (log, writer, _) = opened.unwrap();
+    (log, writer)
+}
+
+/// Merges of `ana` with one device after the other, among those of `bo`, in forty records.
+async fn merges(disk: &FakeDisk) {
+    let (log, mut writer) = open_fake(disk);
+    let intake = IntakeRange { from: Place::default(), to: Place::default() };
+    let names = ["ana", "bo"];
+    for record in 0..40 {
+        let devices: Vec<_> = names.iter().map(|name| format!("{name}-phone-{record}")).collect();
+        let items = names.iter().zip(&devices).zip(1..).map(|((user_id, device_id), into)| {
+            Applied::Merge(Merge {
+                project: "shop",
+                anonymous: AmplitudeId(100 + record),
+                into: AmplitudeId(into),
+                user_id,
+                device_id,
+                event_time: START,
+                received_at: START,
+            })
+        });
+        let batch = AppliedBatch { intake, received_at: START, items: items.collect() };
+        let append = async { log.append(batch.encode()).await.unwrap() };
+        let write = async { writer.step() };
+        assert_eq!(tokio::join!(append, write).1, 1);
+    }
+}
+
+#[tokio::test]
+async fn power_lost_at_any_step_of_a_run_leaves_nothing_that_the_next_run_does_not_erase() {
+    let origin = FakeDisk::new(0);
+    merges(&origin).await;
+    let forgotten = Forgotten::new().with("shop", [AmplitudeId(1)], ["ana"], []);
+    let go_on = |_: &Sweep| ControlFlow::Continue(());
+    for (seed, changes) in (0..12).flat_map(|seed| (0..24).map(move |changes| (seed, changes))) {
+        let disk = origin.copy(seed);
+        let (log, writer) = open_fake(&disk);
+        disk.lose_power_after(changes);
+        let finished = erase_events(&log, 0..log.end(), &forgotten, go_on).is_ok();
+        disk.crash();
+        drop((log, writer));
+
+        let (log, _writer) = open_fake(&disk);
+        let swept = erase_events(&log, 0..log.end(), &forgotten, go_on).unwrap();
+        assert!(!finished || swept.records == 0, "what was reported is durable");
+        let (mut reader, mut records) = (log.reader(0).unwrap(), 0);
+        while let Some(record) = reader.next().unwrap() {
+            let items = AppliedBatch::decode(&record.payload).unwrap().items;
+            assert!(
+                matches!(&items[..], [Applied::Erased, Applied::Merge(bo)] if bo.user_id == "bo")
+            );
+            records += 1;
+        }
+        assert_eq!(records, 40, "seed {seed}, {changes} changes");
+        for path in disk.paths() {
+            let bytes = disk.bytes(&path).unwrap();
+            assert!(!String::from_utf8_lossy(&bytes).contains("ana"), "{}", path.display());
+        }
+    }
 }
