@@ -55,10 +55,13 @@ pub fn apply(
 ) -> Vec<Change> {
     let mut telling = Telling { built_in, changes: Vec::new() };
     let (mut place, mut version) = ([const { None }; PLACE.len()], None);
+    let (mut user_agent, mut says_system) = (None, false);
     for (name, raw) in json::members(fields.unwrap_or_default()) {
         let name = name.as_ref();
         if let Some(plain) = PLAIN.into_iter().find(|plain| *plain == name) {
-            telling.set_some(plain, text(raw));
+            let text = text(raw);
+            says_system |= plain.starts_with("os_") && text.is_some();
+            telling.set_some(plain, text);
         } else if let Some(slot) = PLACE.iter().position(|known| *known == name) {
             if let Some(slot) = place.get_mut(slot) {
                 *slot = text(raw);
@@ -70,6 +73,7 @@ pub fn apply(
                 }
                 "app_version" => version = text(raw).or(version),
                 "version_name" => version = version.or(text(raw)),
+                "user_agent" => user_agent = text(raw),
                 "start_version" if said == Said::ByIdentification => {
                     telling.set_some("start_version", text(raw));
                 }
@@ -77,6 +81,9 @@ pub fn apply(
                 _ => {}
             }
         }
+    }
+    if let Some(user_agent) = user_agent.filter(|_| !says_system) {
+        telling.system(&user_agent);
     }
     if place.iter().any(Option::is_some) {
         for (name, value) in PLACE.into_iter().zip(place) {
@@ -130,6 +137,18 @@ impl Telling<'_> {
             Some(change) => change.to = to,
             None => self.changes.push(Change { name: name.to_owned(), from, to }),
         }
+    }
+
+    /// On the web the browser stands for the system: its name, and the first number of its version
+    /// (observed). What is not recognised says nothing.
+    fn system(&mut self, user_agent: &str) {
+        let Some(found) = woothee::parser::Parser::new().parse(user_agent) else { return };
+        let known = |text: &str| (!text.is_empty() && text != "UNKNOWN").then(|| text.to_owned());
+        let Some(name) = known(found.name) else { return };
+        self.set_some("os_name", Some(name));
+        let version = found.version.split('.').next().and_then(known);
+        self.set("os_version", version.map(Value::String));
+        self.set_some("device_family", known(found.os));
     }
 
     /// Documented as a string; anything that says yes or no is understood.
@@ -214,6 +233,26 @@ mod tests {
         platform: "iOS" -> "Web"
         version_name: "1.0" -> "2.0"
         "#);
+    }
+
+    #[test]
+    fn a_browser_says_what_it_is_where_the_event_does_not() {
+        let mut built_in = Properties::new();
+        let agent = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/137.0.0.0 Safari/537.36";
+        let web = format!(r#"{{"platform":"Web","user_agent":"{agent}"}}"#);
+        assert_snapshot!(told(&mut built_in, &web, Said::ByEvent), @r#"
+        device_family: - -> "Mac OSX"
+        os_name: - -> "Chrome"
+        os_version: - -> "137"
+        platform: - -> "Web"
+        "#);
+        let app = format!(r#"{{"os_name":"ios","os_version":"17.2","user_agent":"{agent}"}}"#);
+        assert_snapshot!(told(&mut built_in, &app, Said::ByEvent), @r#"
+        os_name: "Chrome" -> "ios"
+        os_version: "137" -> "17.2"
+        "#);
+        let unknown = r#"{"user_agent":"our-server/1"}"#;
+        assert_snapshot!(told(&mut built_in, unknown, Said::ByEvent), @"");
     }
 
     #[test]

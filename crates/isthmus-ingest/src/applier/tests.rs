@@ -8,6 +8,7 @@ use isthmus_log::{LogConfig, RealDisk};
 use isthmus_state::past_values::PastValues;
 use isthmus_state::people::{IdKind, People};
 use isthmus_state::user_map::UserMap;
+use proptest::prelude::*;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -148,6 +149,21 @@ impl Bench {
                 }
             }
         }
+    }
+
+    /// Whose each event is now, merges followed: a user, or a device that nobody has claimed.
+    fn owners(&self) -> Vec<String> {
+        let people = People::open(&self.state).unwrap();
+        let mut reader = self.events.reader(self.events.start()).unwrap();
+        let mut owners = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            for item in AppliedBatch::decode(&record.payload).unwrap().items {
+                let Applied::Event(event) = item else { continue };
+                let (_, person) = people.follow(event.user).unwrap().unwrap();
+                owners.push(person.user_id.unwrap_or_else(|| event.device_id.to_owned()));
+            }
+        }
+        owners
     }
 
     fn person_of(&self, kind: IdKind, id: &str) -> isthmus_state::people::Person {
@@ -634,4 +650,50 @@ async fn commands_are_applied_again_after_a_crash() {
     bench.apply().await;
     assert!(bench.story() == story && bench.events.end() == end);
     assert_eq!(bench.person_of(IdKind::Device, "d1").user_id.as_deref(), Some("bo"));
+}
+
+/// Whose each event of a history is once all of it is known: the user who sent it, else the last one
+/// seen on its device before, else the first one seen on it after, else nobody but the device.
+fn owners_by_the_book(steps: &[(u8, Option<u8>)]) -> Vec<String> {
+    let owner = |(at, (device, user)): (usize, &(u8, Option<u8>))| {
+        let on_device = |step: &&(u8, Option<u8>)| step.0 == *device && step.1.is_some();
+        let before = steps[..at].iter().rev().find(on_device);
+        let after = steps[at..].iter().find(on_device);
+        let known = user.or_else(|| before.or(after).and_then(|step| step.1));
+        known.map_or_else(|| format!("device-{device}"), |user| format!("user-{user}"))
+    };
+    steps.iter().enumerate().map(owner).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The applier, one request at a time and restarted on the way, comes to what the whole history
+    /// says.
+    #[test]
+    fn everybody_gets_their_events_as_the_model_says(
+        steps in prop::collection::vec((0u8..4, prop::option::weighted(0.4, 0u8..3)), 1..25),
+        restart_every in 1usize..10,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let owners = runtime.block_on(async {
+            let bench = Bench::new();
+            for (index, (device, user)) in steps.iter().enumerate() {
+                let (device, user) = (format!("device-{device}"), user.map(|u| format!("user-{u}")));
+                let event = IntakeEvent {
+                    event_type: "Viewed",
+                    device_id: Some(&device),
+                    user_id: user.as_deref(),
+                    ..IntakeEvent::default()
+                };
+                bench.accept(&[event]).await;
+                if index % restart_every == 0 {
+                    bench.apply().await;
+                }
+            }
+            bench.apply().await;
+            bench.owners()
+        });
+        prop_assert_eq!(owners, owners_by_the_book(&steps));
+    }
 }

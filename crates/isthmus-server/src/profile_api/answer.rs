@@ -125,7 +125,7 @@ fn push_known(members: &mut Members<'_>, shown: &str, person: &Person) {
     let last = person.last_event_day.map(|day| day_of(day.saturating_mul(DAY_MILLIS)));
     push("last_used", last.as_deref());
     push("version", text("version_name").as_deref());
-    push("device", text("device_model").as_deref());
+    push("device", text("device_model").or_else(|| text("device_family")).as_deref());
     let os = match (text("os_name"), text("os_version")) {
         (Some(name), Some(version)) => Some(format!("{name} {version}")),
         (name, _) => name.map(std::borrow::Cow::into_owned),
