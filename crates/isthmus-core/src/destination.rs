@@ -5,9 +5,11 @@
 
 mod retry;
 mod shares;
+mod told;
 
 pub use retry::{RetryPolicy, Waits};
 pub use shares::{Priority, Shares};
+pub use told::{Answered, Cost, Difference, Saved, Told};
 
 use crate::record::Applied;
 use crate::seam::{Reply, Request};
@@ -155,6 +157,35 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// Names what the vendor counts requests against: destinations that return the same text share
     /// one budget. Never shown, so it may be derived from credentials.
     fn account(&self) -> String;
+
+    /// Names whom the vendor keeps what it is told for: where the text changes, nothing that was
+    /// told before counts. Never shown, so it may be derived from credentials.
+    fn recipient(&self) -> String {
+        self.account()
+    }
+
+    /// Whether `message` says what a user is like now, so that saying it again changes nothing and
+    /// only differences from what was told need to be sent.
+    fn is_mirrored(&self, _message: &Message) -> bool {
+        false
+    }
+
+    /// What each of `run` has to say that is not in `told`: messages of one lane that are mirrored
+    /// and share a request, in order.
+    fn differences(&self, run: &[&Message], _told: Option<&Told>) -> Vec<Difference> {
+        vec![Difference::Whole; run.len()]
+    }
+
+    /// What the user was told after the vendor answered `run`: messages of one lane that are
+    /// mirrored, in order, without those that the vendor did not take.
+    fn retold(&self, told: Option<&Told>, _run: &[(&Message, Answered)]) -> Option<Told> {
+        told.cloned()
+    }
+
+    /// What each delivery of a request costs if the vendor takes it.
+    fn costs(&self, batch: &[Delivery]) -> Vec<Cost> {
+        vec![Cost { object: true, points: 0 }; batch.len()]
+    }
 }
 
 /// A request and how many vendor objects it holds; fewer than deliveries where some were joined.
@@ -223,6 +254,18 @@ impl Limits {
     pub fn share_a_request(&self, one: Section, other: Section) -> bool {
         let one_section = || self.of_call(one.call()).is_some_and(|limits| limits.one_section);
         one == other || one.call() == other.call() && !one_section()
+    }
+}
+
+impl Limits {
+    /// Most requests that the rates allow in an hour; `None` where there are no rates.
+    pub fn requests_per_hour(&self) -> Option<u64> {
+        const HOUR_MILLIS: u128 = 3_600_000;
+        let in_an_hour = |rate: &Rate| {
+            let hourly = u128::from(rate.requests) * HOUR_MILLIS / rate.per.as_millis().max(1);
+            u64::try_from(hourly).unwrap_or(u64::MAX)
+        };
+        self.rates.iter().map(in_an_hour).min()
     }
 }
 

@@ -20,10 +20,11 @@ pub const MINUTES_KEPT: Duration = Duration::from_hours(4);
 /// How long anything is kept.
 pub const RETENTION: Duration = Duration::from_hours(90 * 24);
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const WHAT: &str = "delivery history";
 const MINUTE_MILLIS: i64 = 60_000;
 const HOUR_MILLIS: i64 = 60 * MINUTE_MILLIS;
+const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
 /// What became of objects in some span of time. The unit is one object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +39,72 @@ pub struct Tally {
     pub discarded: u64,
     /// From acceptance to acknowledgement, of those delivered.
     pub latency: Histogram,
+    /// What the vendor may bill, and what it was spared.
+    pub bill: Bill,
+}
+
+/// What a stream cost, and what was saved, in some span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bill {
+    /// Vendor objects that the vendor took; objects that were joined count once, for the first.
+    pub objects: u64,
+    /// Objects that were not sent because they said nothing that the vendor was not told before.
+    pub objects_saved: u64,
+    /// Attributes that were not sent for that reason, those of objects saved among them.
+    pub attributes_saved: u64,
+    /// Requests sent that carried anything of the stream.
+    pub requests: u64,
+    /// What the vendor bills for what it took, in its own currency (data points).
+    pub points: u64,
+    /// What it would have billed for the attributes saved.
+    pub points_saved: u64,
+}
+
+/// What a stream cost on one day in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayBill {
+    pub day: Day,
+    pub bill: Bill,
+    /// Requests of the hour with most of them.
+    pub busiest_hour_requests: u64,
+}
+
+impl DayBill {
+    /// How much of what the limits allow in an hour the busiest hour took: 1 is all of it.
+    #[expect(clippy::cast_precision_loss, reason = "a share; 2^53 requests suffice")]
+    pub fn busiest_hour_share(&self, requests_per_hour: u64) -> f64 {
+        self.busiest_hour_requests as f64 / requests_per_hour.max(1) as f64
+    }
+}
+
+impl Bill {
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self { objects, objects_saved, attributes_saved, requests, points, points_saved } =
+            other;
+        self.objects = self.objects.saturating_add(*objects);
+        self.objects_saved = self.objects_saved.saturating_add(*objects_saved);
+        self.attributes_saved = self.attributes_saved.saturating_add(*attributes_saved);
+        self.requests = self.requests.saturating_add(*requests);
+        self.points = self.points.saturating_add(*points);
+        self.points_saved = self.points_saved.saturating_add(*points_saved);
+    }
+}
+
+/// A day in UTC, by its number since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i64);
+
+impl Day {
+    /// The day that `at` lies in.
+    pub fn of(at: Timestamp) -> Self {
+        Self(at.as_millis().div_euclid(DAY_MILLIS))
+    }
+
+    /// Its first instant.
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_millis(self.0.saturating_mul(DAY_MILLIS))
+    }
 }
 
 /// A minute, by its number since the Unix epoch.
@@ -63,12 +130,13 @@ impl Tally {
 
     /// Adds what `other` counted.
     pub fn merge(&mut self, other: &Self) {
-        let Self { first_attempt, after_retry, expired, discarded, latency } = other;
+        let Self { first_attempt, after_retry, expired, discarded, latency, bill } = other;
         self.first_attempt = self.first_attempt.saturating_add(*first_attempt);
         self.after_retry = self.after_retry.saturating_add(*after_retry);
         self.expired = self.expired.saturating_add(*expired);
         self.discarded = self.discarded.saturating_add(*discarded);
         self.latency.merge(latency);
+        self.bill.add(bill);
     }
 }
 
@@ -83,7 +151,8 @@ impl Minute {
     }
 }
 
-/// What version 1 stores. Buckets are those of [`Histogram`].
+/// What version 1 stored, and version 2 still does before the [`Bill`]. Buckets are those of
+/// [`Histogram`].
 #[derive(Serialize, Deserialize)]
 struct Stored {
     first_attempt: u64,
@@ -160,6 +229,39 @@ impl DeliveryHistory {
         Ok(sum)
     }
 
+    /// What `stream` cost on each day from `from` to `to`, both among them; days on which nothing
+    /// was sent or saved are left out.
+    pub fn bill(&self, stream: &str, from: Day, to: Day) -> Result<Vec<DayBill>, StateError> {
+        let _turn = self.turn();
+        let mut hours: BTreeMap<i64, Bill> = BTreeMap::new();
+        let end = to.0.saturating_add(1).saturating_mul(DAY_MILLIS);
+        for span in [Span::Minute, Span::Hour] {
+            let start = key(span, stream, from.start().as_millis());
+            let end = key(span, stream, end);
+            if start >= end {
+                continue;
+            }
+            for guard in self.tallies.range(start..end) {
+                let (row, value) = guard.into_inner()?;
+                let (_, start) = split(&row)?;
+                let hour = hours.entry(start.div_euclid(HOUR_MILLIS)).or_default();
+                hour.add(&decode(&value)?.bill);
+            }
+        }
+        let mut days: BTreeMap<Day, DayBill> = BTreeMap::new();
+        for (hour, bill) in hours.into_iter().filter(|(_, bill)| *bill != Bill::default()) {
+            let day = Day(hour.div_euclid(DAY_MILLIS / HOUR_MILLIS));
+            let of_day = days.entry(day).or_insert(DayBill {
+                day,
+                bill: Bill::default(),
+                busiest_hour_requests: 0,
+            });
+            of_day.bill.add(&bill);
+            of_day.busiest_hour_requests = of_day.busiest_hour_requests.max(bill.requests);
+        }
+        Ok(days.into_values().collect())
+    }
+
     /// Puts minutes together that nobody needs apart any more at `now`, and forgets what is older
     /// than [`RETENTION`]. Reading is right however late this happens.
     pub fn roll_up(&self, now: Timestamp) -> Result<(), StateError> {
@@ -224,7 +326,7 @@ fn split(key: &[u8]) -> Result<(&str, i64), StateError> {
 }
 
 fn encode(tally: &Tally) -> Vec<u8> {
-    let Tally { first_attempt, after_retry, expired, discarded, latency } = tally;
+    let Tally { first_attempt, after_retry, expired, discarded, latency, bill } = tally;
     let stored = Stored {
         first_attempt: *first_attempt,
         after_retry: *after_retry,
@@ -232,14 +334,19 @@ fn encode(tally: &Tally) -> Vec<u8> {
         discarded: *discarded,
         latency: latency.buckets().collect(),
     };
-    crate::encode(VERSION, &stored)
+    crate::encode(VERSION, &(stored, bill))
 }
 
 fn decode(value: &[u8]) -> Result<Tally, StateError> {
-    let stored: Stored = crate::decode(WHAT, VERSION, value)?;
+    let (stored, bill): (Stored, Bill) = if value.first() == Some(&1) {
+        // Nobody counted what it cost.
+        (crate::decode(WHAT, 1, value)?, Bill::default())
+    } else {
+        crate::decode(WHAT, VERSION, value)?
+    };
     let Stored { first_attempt, after_retry, expired, discarded, latency } = stored;
     let latency = Histogram::from_buckets(latency);
-    Ok(Tally { first_attempt, after_retry, expired, discarded, latency })
+    Ok(Tally { first_attempt, after_retry, expired, discarded, latency, bill })
 }
 
 #[cfg(test)]
@@ -337,6 +444,63 @@ mod tests {
         assert_eq!(delivered(&history, Timestamp::default(), later), 2);
         history.roll_up(later.plus(3 * HOUR)).unwrap();
         assert_eq!(delivered(&history, Timestamp::default(), later), 0);
+    }
+
+    #[test]
+    fn what_version_1_stored_is_read_and_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = open(folder.path());
+        let latency = vec![(3, 2)];
+        let (first_attempt, after_retry, expired, discarded) = (2, 1, 4, 5);
+        let stored = Stored { first_attempt, after_retry, expired, discarded, latency };
+        let mut batch = history.state.batch();
+        let row = key(Span::Minute, "shop", Minute::of(START).start());
+        batch.insert(&history.tallies, row, crate::encode(1, &stored));
+        batch.commit().unwrap();
+        history.add(&[at("shop", START, 3)]).unwrap();
+        let sum = history.sum("shop", START, START.plus(MINUTE)).unwrap();
+        assert_eq!((sum.first_attempt, sum.discarded, sum.latency.count()), (5, 5, 3));
+        assert_eq!(sum.bill, Bill::default());
+    }
+
+    #[test]
+    fn a_bill_is_per_day_in_utc_whether_minutes_are_apart_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = open(folder.path());
+        let day = Day::of(START).start();
+        let billed = |after: Duration, requests, points_saved| {
+            let bill = Bill { requests, points_saved, points: 3, ..Bill::default() };
+            let (stream, minute) = ("shop".to_owned(), Minute::of(day.plus(after)));
+            MinuteTally { stream, minute, tally: Tally { bill, ..Tally::default() } }
+        };
+        let last_hour = 23 * HOUR;
+        let rows = [
+            billed(Duration::ZERO, 10, 1),
+            billed(last_hour, 20, 0),
+            billed(last_hour + 59 * MINUTE, 30, 5),
+            billed(24 * HOUR, 7, 0),
+            // Something happened, and nobody was billed for it.
+            at("shop", day.plus(72 * HOUR), 1),
+        ];
+        history.add(&rows).unwrap();
+        let of = |from: u32, to: u32| {
+            let day = |days: u32| Day::of(day.plus(days * 24 * HOUR));
+            history.bill("shop", day(from), day(to)).unwrap()
+        };
+        for _ in 0..2 {
+            let told: Vec<_> = of(0, 9)
+                .iter()
+                .map(|day| {
+                    let Bill { requests, points, points_saved, .. } = day.bill;
+                    (day.day.start(), requests, points, points_saved, day.busiest_hour_requests)
+                })
+                .collect();
+            let next = day.plus(24 * HOUR);
+            assert_eq!(told, [(day, 60, 9, 6, 50), (next, 7, 3, 0, 7)]);
+            assert_eq!((of(1, 1).len(), of(1, 0).len(), of(2, 9).len()), (1, 0, 0));
+            history.roll_up(day.plus(48 * HOUR)).unwrap();
+        }
+        assert!((of(0, 0)[0].busiest_hour_share(200) - 0.25).abs() < 1e-9);
     }
 
     proptest! {

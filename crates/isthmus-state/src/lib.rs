@@ -1,5 +1,5 @@
 //! Key-value state on one embedded engine (fjall): identity, profiles, deduplication, cursors, dead
-//! letters, and what deliveries came to.
+//! letters, what destinations were told, and what deliveries came to.
 //!
 //! Everything that matters can be rebuilt from the logs; nothing here decides anything. Each module owns
 //! its keyspaces and their key and value formats, which are versioned bytes.
@@ -11,6 +11,7 @@ pub mod delivery_samples;
 pub mod groups;
 mod key;
 pub mod past_values;
+pub mod mirror;
 pub mod people;
 pub mod seen;
 pub mod tombstones;

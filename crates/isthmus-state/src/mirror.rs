@@ -1,0 +1,272 @@
+//! The mirror: what each destination was last told of each of its users, and acknowledged.
+//!
+//! Keyspace `mirror`: (destination, `u`, lane) to [`Told`], and (destination, `m`) to the [`Mark`].
+//! Changes and the mark that covers them are one write, so that after a crash the mark never claims
+//! more than the rows beside it hold. Whoever reads finds recent users in memory.
+
+use crate::key::put_name;
+use crate::{State, StateError};
+use fjall::Keyspace;
+use isthmus_core::destination::{Lane, Told};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "mirror";
+/// Users kept in memory: twice as many at most, at about a kilobyte each.
+const RECENT_MAX: usize = 32_768;
+/// Rows that go with one write when everything is forgotten.
+const FORGOTTEN_AT_ONCE: usize = 10_000;
+
+/// What the mirror of a destination goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Whom the vendor keeps what it is told for. Never shown.
+    pub recipient: String,
+    /// What made messages out of items of the log; where it changed, lanes cannot be found again.
+    pub mappings: u64,
+    /// Position in the destination's journal: of every request that was written down up to there,
+    /// the mirror knows how it ended.
+    pub position: u64,
+}
+
+/// What version 1 stores of a user.
+#[derive(Serialize, Deserialize)]
+struct StoredTold<'a> {
+    identifier: &'a str,
+    values: Vec<(&'a str, &'a str)>,
+}
+
+/// What version 1 stores as the mark.
+#[derive(Serialize, Deserialize)]
+struct StoredMark {
+    recipient: String,
+    mappings: u64,
+    position: u64,
+}
+
+/// The mirror of one destination. Cheap to clone; clones share what is in memory.
+#[derive(Clone)]
+pub struct Mirror {
+    state: State,
+    rows: Keyspace,
+    destination: Arc<str>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+impl std::fmt::Debug for Mirror {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Mirror({})", self.destination)
+    }
+}
+
+impl Mirror {
+    /// Opens the mirror of `destination` in `state`.
+    pub fn open(state: &State, destination: &str) -> Result<Self, StateError> {
+        Ok(Self {
+            state: state.clone(),
+            rows: state.keyspace("mirror")?,
+            destination: destination.into(),
+            recent: Arc::default(),
+        })
+    }
+
+    /// What the user of `lane` was told, if anything is known.
+    pub fn get(&self, lane: Lane) -> Result<Option<Arc<Told>>, StateError> {
+        // Held while reading: what another one applies meanwhile must not be overwritten in memory.
+        let mut recent = self.recent();
+        if let Some(told) = recent.get(lane) {
+            return Ok(told);
+        }
+        let told = match self.rows.get(self.key(lane))? {
+            Some(row) => Some(Arc::new(decode(&row)?)),
+            None => None,
+        };
+        recent.put(lane, told.clone());
+        Ok(told)
+    }
+
+    /// What there is to go by; nothing where nothing was ever told, or everything was forgotten.
+    pub fn mark(&self) -> Result<Option<Mark>, StateError> {
+        let Some(row) = self.rows.get(self.mark_key())? else { return Ok(None) };
+        let stored: StoredMark = crate::decode(WHAT, VERSION, &row)?;
+        let StoredMark { recipient, mappings, position } = stored;
+        Ok(Some(Mark { recipient, mappings, position }))
+    }
+
+    /// Keeps `changes`, and `mark` with them, all or none; no value forgets a user.
+    pub fn apply(
+        &self,
+        changes: &[(Lane, Option<Arc<Told>>)],
+        mark: &Mark,
+    ) -> Result<(), StateError> {
+        let mut batch = self.state.batch();
+        for (lane, told) in changes {
+            match told {
+                Some(told) => batch.insert(&self.rows, self.key(*lane), encode(told)),
+                None => batch.remove(&self.rows, self.key(*lane)),
+            }
+        }
+        let Mark { recipient, mappings, position } = mark.clone();
+        let stored = StoredMark { recipient, mappings, position };
+        batch.insert(&self.rows, self.mark_key(), crate::encode(VERSION, &stored));
+        let mut recent = self.recent();
+        batch.commit()?;
+        for (lane, told) in changes {
+            recent.put(*lane, told.clone());
+        }
+        Ok(())
+    }
+
+    /// Forgets every user, and what there is to go by: a crash on the way leaves no mark, and so
+    /// nothing that is believed.
+    pub fn clear(&self) -> Result<(), StateError> {
+        let mut recent = self.recent();
+        *recent = Recent::default();
+        let mut batch = self.state.batch();
+        batch.remove(&self.rows, self.mark_key());
+        let mut removed = 0;
+        for guard in self.rows.prefix(self.prefix(b'u')) {
+            batch.remove(&self.rows, guard.key()?);
+            removed += 1;
+            if removed == FORGOTTEN_AT_ONCE {
+                std::mem::replace(&mut batch, self.state.batch()).commit()?;
+                removed = 0;
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn prefix(&self, kind: u8) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.destination.len() + 13);
+        put_name(&mut key, &self.destination);
+        key.push(kind);
+        key
+    }
+
+    fn key(&self, lane: Lane) -> Vec<u8> {
+        let mut key = self.prefix(b'u');
+        key.extend(lane.0.to_be_bytes());
+        key
+    }
+
+    fn mark_key(&self) -> Vec<u8> {
+        self.prefix(b'm')
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Users that were asked about lately, and those before them: when the first are many, they become
+/// the second, and those are forgotten.
+#[derive(Debug, Default)]
+struct Recent {
+    young: HashMap<Lane, Option<Arc<Told>>>,
+    old: HashMap<Lane, Option<Arc<Told>>>,
+}
+
+impl Recent {
+    #[expect(clippy::option_option, reason = "that nothing was told is remembered as well")]
+    fn get(&mut self, lane: Lane) -> Option<Option<Arc<Told>>> {
+        if let Some(told) = self.young.get(&lane) {
+            return Some(told.clone());
+        }
+        let told = self.old.remove(&lane)?;
+        self.put(lane, told.clone());
+        Some(told)
+    }
+
+    fn put(&mut self, lane: Lane, told: Option<Arc<Told>>) {
+        self.old.remove(&lane);
+        self.young.insert(lane, told);
+        if self.young.len() >= RECENT_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+}
+
+fn encode(told: &Told) -> Vec<u8> {
+    let values = told.values.iter().map(|(name, value)| (&**name, &**value)).collect();
+    crate::encode(VERSION, &StoredTold { identifier: &told.identifier, values })
+}
+
+fn decode(row: &[u8]) -> Result<Told, StateError> {
+    let stored: StoredTold<'_> = crate::decode(WHAT, VERSION, row)?;
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let values: BTreeMap<String, String> = stored.values.into_iter().map(owned).collect();
+    Ok(Told { identifier: stored.identifier.to_owned(), values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn told(identifier: &str, plan: &str) -> Arc<Told> {
+        let values = BTreeMap::from([("plan".to_owned(), plan.to_owned())]);
+        Arc::new(Told { identifier: identifier.to_owned(), values })
+    }
+
+    fn mark(position: u64) -> Mark {
+        Mark { recipient: "shop".to_owned(), mappings: 7, position }
+    }
+
+    #[test]
+    fn what_was_told_and_its_mark_survive_and_destinations_are_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ana, bob) = (Lane(1), Lane(2));
+        {
+            let state = State::open(folder.path()).unwrap();
+            let mirror = Mirror::open(&state, "braze").unwrap();
+            let other = Mirror::open(&state, "braz").unwrap();
+            assert_eq!((mirror.get(ana).unwrap(), mirror.mark().unwrap()), (None, None));
+            let changes = [(ana, Some(told("ana", "1"))), (bob, Some(told("bob", "2")))];
+            mirror.apply(&changes, &mark(4)).unwrap();
+            mirror.apply(&[(bob, None)], &mark(5)).unwrap();
+            other.apply(&[(ana, Some(told("ana", "3")))], &mark(9)).unwrap();
+            assert_eq!(mirror.get(ana).unwrap(), Some(told("ana", "1")));
+        }
+        let state = State::open(folder.path()).unwrap();
+        let mirror = Mirror::open(&state, "braze").unwrap();
+        assert_eq!(mirror.get(ana).unwrap(), Some(told("ana", "1")));
+        assert_eq!((mirror.get(bob).unwrap(), mirror.mark().unwrap()), (None, Some(mark(5))));
+        mirror.clear().unwrap();
+        assert_eq!((mirror.get(ana).unwrap(), mirror.mark().unwrap()), (None, None));
+        let other = Mirror::open(&state, "braz").unwrap();
+        assert_eq!(other.get(ana).unwrap(), Some(told("ana", "3")));
+        assert_eq!(other.mark().unwrap(), Some(mark(9)));
+    }
+
+    #[test]
+    fn users_that_are_not_in_memory_any_more_are_found_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let mirror = Mirror::open(&state, "braze").unwrap();
+        mirror.apply(&[(Lane(0), Some(told("ana", "1")))], &mark(1)).unwrap();
+        for lane in 1..3 * RECENT_MAX as u64 {
+            assert_eq!(mirror.get(Lane(lane)).unwrap(), None);
+        }
+        let held = |recent: &Recent| recent.young.len() + recent.old.len();
+        assert!(held(&mirror.recent()) <= 2 * RECENT_MAX);
+        assert_eq!(mirror.get(Lane(0)).unwrap(), Some(told("ana", "1")));
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(row: Vec<u8>) {
+            drop(decode(&row));
+        }
+
+        #[test]
+        fn decode_inverts_encode(
+            identifier: String,
+            values in prop::collection::btree_map(".{0,9}", ".{0,9}", 0..5),
+        ) {
+            let told = Told { identifier, values };
+            prop_assert_eq!(decode(&encode(&told)).unwrap(), told);
+        }
+    }
+}
