@@ -17,7 +17,7 @@ use std::collections::HashMap;
 const ENVELOPE_BYTES: usize = 96;
 
 /// Says whether an attributes object may create its user. Joined objects may if any of them may.
-const UPDATE_ONLY: &str = "_update_existing_only";
+pub(crate) const UPDATE_ONLY: &str = "_update_existing_only";
 
 /// Where the objects of a batch stand in its request.
 #[derive(Debug)]

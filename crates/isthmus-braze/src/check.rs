@@ -22,6 +22,8 @@ use serde_json::{Map, Value};
 
 /// Identifiers of which an object has at most one.
 pub(crate) const PRIMARY: [&str; 3] = ["external_id", "user_alias", "braze_id"];
+/// Has nested objects merged into what is there instead of replacing it.
+pub(crate) const MERGE_OBJECTS: &str = "_merge_objects";
 /// Longest `external_id` ("User attributes object", read 2026-09).
 const EXTERNAL_ID_BYTES_MAX: usize = 987;
 /// Names that no property of an event may have ("Custom event properties object", read 2026-09).

@@ -2,14 +2,16 @@
 
 use crate::body::Layout;
 use crate::calls::TRACK;
-use crate::{check, cluster, edit, limits, reply};
+use crate::track::ATTRIBUTES;
+use crate::{check, cluster, edit, limits, mirror, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use isthmus_config::Problem;
 use isthmus_config::resource::BrazeDestination;
 use isthmus_core::destination::{
-    Budget, Delivery, Destination, EncodeError, Encoded, Lane, Limits, Message, Verdict,
+    Answered, Budget, Cost, Delivery, Destination, Difference, EncodeError, Encoded, Lane, Limits,
+    Message, Told, Verdict,
 };
 use isthmus_core::seam::{Method, Reply, Request};
 use std::fmt;
@@ -21,6 +23,7 @@ pub struct Braze {
     headers: HeaderMap,
     limits: Limits,
     company: Option<String>,
+    mirrors: bool,
     timeout: Duration,
 }
 
@@ -57,6 +60,7 @@ impl Braze {
                 headers,
                 limits,
                 company: destination.limits.company.as_deref().map(|name| name.trim().to_owned()),
+                mirrors: destination.mirror,
                 timeout: destination.limits.timeout,
             }),
             _ => Err(problems),
@@ -145,7 +149,28 @@ impl Destination for Braze {
         if let Some(company) = &self.company {
             return format!("company:{company}");
         }
+        self.recipient()
+    }
+
+    /// A key belongs to one workspace.
+    fn recipient(&self) -> String {
         let key = self.headers.get(AUTHORIZATION).map(|key| Lane::of_bytes(key.as_bytes()).0);
         format!("{} {:x}", self.base, key.unwrap_or_default())
+    }
+
+    fn is_mirrored(&self, message: &Message) -> bool {
+        self.mirrors && message.section == ATTRIBUTES
+    }
+
+    fn differences(&self, run: &[&Message], told: Option<&Told>) -> Vec<Difference> {
+        mirror::differences(run, told)
+    }
+
+    fn retold(&self, told: Option<&Told>, run: &[(&Message, Answered)]) -> Option<Told> {
+        mirror::retold(told, run)
+    }
+
+    fn costs(&self, batch: &[Delivery]) -> Vec<Cost> {
+        mirror::costs(batch)
     }
 }

@@ -7,8 +7,9 @@
 //!   knows the user by ([`identifier`]) and values as Braze takes them (`value`). People who turn
 //!   out to be users or are to be forgotten become objects of other `calls` (`identity`).
 //! - [`Braze`]: one workspace as a destination. It joins objects to a request (`body`), reads the
-//!   answer (`reply`), and tells what may become of an object that people edit (`edit`) and what of
-//!   it Braze is certain to refuse (`check`). It can be asked what it has of people ([`export`]).
+//!   answer (`reply`), says what an object would change about a user (`mirror`), and tells what may
+//!   become of an object that people edit (`edit`) and what of it Braze is certain to refuse (`check`).
+//!   It can be asked what it has of people ([`export`]).
 //!
 //! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
 //! unchanged attributes, ignores over-long strings without an error, and says success when it has
@@ -27,6 +28,7 @@ pub mod export;
 pub mod identifier;
 mod identity;
 mod limits;
+mod mirror;
 mod names;
 mod profile;
 mod reply;

@@ -30,6 +30,7 @@ fn destination() -> BrazeDestination {
         app_id: Some("7b1c0000-app".to_owned()),
         identify_settle: Duration::from_secs(1),
         on_erasure: OnErasure::Delete,
+        mirror: true,
         limits: BrazeLimits {
             contract: Contract::Combined,
             objects_per_request: 75,

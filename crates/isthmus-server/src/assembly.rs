@@ -97,6 +97,7 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
         app_id: None,
         identify_settle: Duration::from_secs(1),
         on_erasure: OnErasure::Delete,
+        mirror: true,
         limits: BrazeLimits::default(),
     };
     for resource in resources {

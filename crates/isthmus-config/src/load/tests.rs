@@ -68,6 +68,7 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         app_id: Some("7b1c0000-app".to_owned()),
         identify_settle: Duration::from_secs(1),
         on_erasure: OnErasure::Delete,
+        mirror: true,
         limits: BrazeLimits::default(),
     };
     let destination =
@@ -755,7 +756,7 @@ fn folders_are_read_in_order_and_all_files_report() {
     loop/a.yaml:3:1: unknown key `apikey` in project `shop`
       hint: did you mean `api_key`?
     loop/b/c.yml:6:1: unknown key `colour` in destination `braze`
-      hint: known keys: kind, name, type, endpoint, rest_key, app_id, identify_settle, on_erasure, limits
+      hint: known keys: kind, name, type, endpoint, rest_key, app_id, identify_settle, on_erasure, mirror, limits
     loop/e.yaml:2:7: text is not UTF-8
     gone: no such file or folder
     ");

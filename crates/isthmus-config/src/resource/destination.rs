@@ -88,6 +88,9 @@ shape! {
         pub identify_settle: Duration = Duration::from_secs(1) => check::settling,
         /// What Braze hears when a person is erased.
         pub on_erasure: OnErasure = OnErasure::Delete,
+        /// Whether what each user was told is remembered, so that attributes are sent only where
+        /// they differ from what Braze acknowledged last.
+        pub mirror: bool = true,
         /// How much Braze takes, by the contract of the workspace.
         pub limits: BrazeLimits = BrazeLimits::default(),
     }
