@@ -22,18 +22,22 @@ use isthmus_core::destination::{
 use isthmus_core::seam::{Backoff, Clock};
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::dead_letters::{Cause, DeadLetter};
+use isthmus_state::delivery_history::Bill;
+use mirroring::{Mirroring, Sifted};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 mod decisions;
 mod ending;
 mod jobs;
+mod mirroring;
 
 pub use crate::stream::{StreamNumber, Window};
 pub use decisions::Decided;
 pub use ending::Ending;
+pub use mirroring::UNCHANGED;
 
 /// One instant on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +172,9 @@ pub struct Dispatcher {
     meters: Meters,
     /// What was not handed to the history yet.
     recorder: Recorder,
+    mirroring: Mirroring,
+    /// What each stream and job cost, requests apart.
+    bills: BTreeMap<u32, Bill>,
 }
 
 impl Dispatcher {
@@ -206,6 +213,8 @@ impl Dispatcher {
             checkpoint_wanted: true,
             meters: Meters::new(name),
             recorder: Recorder::default(),
+            mirroring: Mirroring::default(),
+            bills: known.bills,
             rules,
         }
     }
@@ -354,7 +363,7 @@ impl Dispatcher {
         let Some(stream) = self.streams.get_mut(&stream) else { return };
         let item = stream.next_item();
         let since = stream.since(accepted_at);
-        let (mut open, mut done) = (0, Vec::new());
+        let (mut open, mut done, mut unchanged) = (0, Vec::new(), Vec::new());
         for (part, mapped) in mapped.drain(..).enumerate() {
             let Ok(part) = u16::try_from(part) else {
                 // Without a number it cannot be written down.
@@ -405,6 +414,16 @@ impl Dispatcher {
                 unknown: tried.is_some_and(|tried| tried.unknown),
                 group: None,
             };
+            if let Ok(message) = &message
+                && self.lanes.is_idle(message.lane)
+                && let Some(saved) = self.mirroring.is_unchanged(message)
+            {
+                stream.discard(UNCHANGED);
+                stream.forget_tries(place, part);
+                done.push(part);
+                unchanged.push((ticket, key, saved));
+                continue;
+            }
             let ended = match message {
                 Err((reason, message)) => Some((Fate::Refused, Cause::Rejected, reason, message)),
                 Ok(message) if ticket.unknown && message.guarantee == Guarantee::AtMostOnce => {
@@ -451,6 +470,10 @@ impl Dispatcher {
         if open > 0 || !done.is_empty() {
             stream.add_item(place, open, &done);
         }
+        for (ticket, key, saved) in unchanged {
+            self.unchanged(&ticket, key, saved, now.wall);
+        }
+        self.take_letters(letters);
     }
 
     /// `stream` has taken everything of the record it read; the next one is at `next`.
@@ -462,9 +485,8 @@ impl Dispatcher {
 
     // ---- sending ----
 
-    /// Starts the next request if one may start now. Its intent is among the steps to journal;
-    /// the request must not leave before that is on disk.
-    pub fn start(&mut self, now: Moment) -> Option<RequestId> {
+    /// What [`Self::start`] does with what is worth sending.
+    fn start_sifted(&mut self, now: Moment, sifted: &mut Sifted) -> Option<RequestId> {
         self.lanes.wake(now.monotonic);
         if self.health.free_at() > now.monotonic {
             return None;
@@ -480,7 +502,8 @@ impl Dispatcher {
             if governor.free_at(now.monotonic, priority) > now.monotonic {
                 return None;
             }
-            let queued = self.lanes.fill(priority, objects_max);
+            let mut sift = |run: &mut Vec<Queued>| self.mirroring.sift(run, sifted);
+            let queued = self.lanes.fill(priority, objects_max, &mut sift);
             if queued.is_empty() {
                 return None;
             }
@@ -491,7 +514,7 @@ impl Dispatcher {
         self.next_request += 1;
         let (batch, tickets): (Vec<_>, Vec<_>) =
             queued.into_iter().map(|queued| (queued.delivery, queued.ticket)).unzip();
-        self.count_started(&tickets);
+        self.count_started(&tickets, now);
         let request = InFlight { batch, tickets, epoch: self.health.epoch(), priority };
         self.steps.push(Step::Intent(request.intent(id)));
         self.requests.insert(id, request);
@@ -558,7 +581,7 @@ impl Dispatcher {
     }
 
     /// Counts what is about to be sent, as replaying its intent counts it.
-    fn count_started(&mut self, tickets: &[Ticket]) {
+    fn count_started(&mut self, tickets: &[Ticket], now: Moment) {
         let mut counted = Vec::new();
         for ticket in tickets {
             let Some(stream) = self.streams.get_mut(&ticket.stream) else { continue };
@@ -571,6 +594,9 @@ impl Dispatcher {
                 stream.counts.possible_duplicates += 1;
                 self.meters.possible_duplicates.increment(1);
             }
+        }
+        for stream in counted {
+            self.charge_request(stream, now.wall);
         }
     }
 
@@ -617,12 +643,17 @@ impl Dispatcher {
         });
         let mut steps: Vec<Step> = asides.collect();
         steps.append(&mut self.steps);
+        steps.extend(self.mirroring.step());
         steps
     }
 
     fn checkpoint(&mut self, now: Moment) -> Entry {
         let since = self.take_steps();
         self.retire_jobs(now);
+        let known = self.dormant.iter().map(|record| record.number);
+        let known: BTreeSet<u32> =
+            known.chain(self.streams.keys().map(|number| number.0)).collect();
+        self.bills.retain(|number, _| known.contains(number));
         let streams = self.streams.values().map(Stream::record);
         let mut waits = self.health.record(now);
         let throttled = self.governor.lock().paused_until();
@@ -641,6 +672,7 @@ impl Dispatcher {
             since,
             objects_taken: count(self.room.taken),
             objects_too_many: count(self.room.too_many),
+            bills: self.bills.clone(),
         }))
     }
 
@@ -689,7 +721,9 @@ impl Dispatcher {
         for ticket in self.requests.values().flat_map(|request| &request.tickets) {
             *in_flight.entry(ticket.stream).or_default() += 1;
         }
-        let streams = self.streams.values_mut().map(|stream| StreamStatus {
+        let bills = self.streams.values().map(|s| self.bill_of(s.number.0, s.counts.requests));
+        let bills: Vec<Bill> = bills.collect();
+        let streams = self.streams.values_mut().zip(bills).map(|(stream, bill)| StreamStatus {
             name: stream.name.clone(),
             number: stream.number,
             job: stream.job.as_ref().map(|job| job.record.clone()),
@@ -706,6 +740,7 @@ impl Dispatcher {
             retrying: stream.retrying() as u64,
             unknown_pending: stream.unknown_pending() as u64 + stream.counts.parked,
             counts: stream.counts,
+            bill,
             discards: stream.discards.clone(),
             latency: stream.latency.summary(now.monotonic),
         });
@@ -716,11 +751,19 @@ impl Dispatcher {
             budget,
             rate,
             requests_in_flight: self.requests.len(),
-            on_disk: self.steps.is_empty() && self.asides.is_empty() && !self.checkpoint_wanted,
+            on_disk: self.steps.is_empty()
+                && self.asides.is_empty()
+                && self.mirroring.is_empty()
+                && !self.checkpoint_wanted,
             lanes: self.lanes.len(),
             lanes_waiting: self.lanes.waiting(),
             totals: self.totals,
             streams: streams.collect(),
+            past_bills: self
+                .dormant
+                .iter()
+                .map(|record| (record.number, self.bill_of(record.number, record.counts.requests)))
+                .collect(),
             past_jobs: self.dormant.iter().filter(|record| record.job.is_some()).cloned().collect(),
         }
     }

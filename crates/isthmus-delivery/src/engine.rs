@@ -6,6 +6,7 @@
 //! so the disk is synced once for many requests.
 
 mod handle;
+mod mirroring;
 mod reading;
 
 pub use handle::{ControlError, Handle};
@@ -21,6 +22,7 @@ use crate::history::{HistoryStore, Observed};
 use crate::journal::replay::replay;
 use crate::journal::{Entry, Journal, JournalError};
 use crate::metrics as names;
+use crate::mirror::Keeper;
 use crate::snapshots::SnapshotError;
 use crate::source::{EventSource, SourceError};
 use crate::status::DestinationStatus;
@@ -100,6 +102,8 @@ pub enum EngineError {
     Source(#[from] SourceError),
     #[error("record at offset {offset} of the event log cannot be read")]
     Record { offset: u64, source: RecordError },
+    #[error("what users were told cannot be stored")]
+    Mirror(#[source] StateError),
     #[error("user properties cannot be read")]
     Snapshot(#[from] SnapshotError),
     #[error("streams of a destination must have different names")]
@@ -154,6 +158,7 @@ pub struct Engine {
     journal_bytes: usize,
     history: Option<Arc<dyn HistoryStore>>,
     history_at: Duration,
+    mirror: Option<Keeper>,
     /// No more requests are started.
     winding_up: bool,
 }
@@ -170,7 +175,8 @@ impl Engine {
         let account = parts.destination.account();
         let governor = parts.budgets.of(&account, &rules.limits);
         let now = Moment::of(&*parts.clock);
-        let mut dispatcher = Dispatcher::new(&parts.name, rules, governor, known, now);
+        let mut dispatcher = Dispatcher::new(&parts.name, rules, governor, known, now)
+            .billed_by(parts.destination.clone());
         let mut reading = Reading::new(parts.source.clone());
         for spec in streams {
             let StreamSpec { name, mapping, manner } = spec;
@@ -206,6 +212,7 @@ impl Engine {
             journal_bytes: 0,
             history: None,
             history_at: now.monotonic,
+            mirror: None,
             winding_up: false,
         };
         Ok((engine, handle))
@@ -226,7 +233,7 @@ impl Engine {
             let end = self.parts.source.end();
             let more = self.read(end, now)?;
             self.revive(now)?;
-            self.start_requests(now);
+            self.start_requests(now)?;
             self.write(now)?;
             self.publish(now, more);
             tokio::select! {
@@ -252,7 +259,7 @@ impl Engine {
             biased;
             written = finished(&mut self.writing) => self.written(written)?,
             Some(replied) = self.sending.next(), if !self.sending.is_empty() => {
-                self.replied(replied);
+                self.replied(replied)?;
             }
             Some(command) = self.commands.recv() => self.obey(command)?,
             // Reading goes on, after everybody else on this thread had a turn.
@@ -291,7 +298,7 @@ impl Engine {
         Ok(())
     }
 
-    fn start_requests(&mut self, now: Moment) {
+    fn start_requests(&mut self, now: Moment) -> Result<(), EngineError> {
         while let Some(id) = self.dispatcher.start(now) {
             match self.encode(id) {
                 Ok(encoded) => {
@@ -299,10 +306,12 @@ impl Engine {
                     self.prepared.push(Prepared { id, request, objects });
                 }
                 Err(EncodeError { reason }) => {
-                    self.finish(id, &Ending::Unencodable { reason }, Duration::ZERO, now);
+                    self.finish(id, &Ending::Unencodable { reason }, Duration::ZERO, now)?;
                 }
             }
         }
+        self.dispatcher.take_letters(&mut self.letters);
+        Ok(())
     }
 
     fn encode(&self, id: RequestId) -> Result<Encoded, EncodeError> {
@@ -316,10 +325,17 @@ impl Engine {
         Ok(encoded)
     }
 
-    fn finish(&mut self, id: RequestId, ending: &Ending, took: Duration, now: Moment) {
+    fn finish(
+        &mut self,
+        id: RequestId,
+        ending: &Ending,
+        took: Duration,
+        now: Moment,
+    ) -> Result<(), EngineError> {
         let random = self.parts.random.next_u64();
         self.dispatcher.finish(id, ending, took, now, random, &mut self.letters);
         self.changed = true;
+        self.keep_told(id)
     }
 
     /// Hands what happened to the journal, unless an entry is on its way already.
@@ -376,9 +392,11 @@ impl Engine {
         &mut self,
         (written, result): (Writing, Result<u64, JournalError>),
     ) -> Result<(), EngineError> {
-        let failed = |source| EngineError::Journal { destination: self.parts.name.clone(), source };
+        let destination = self.parts.name.clone();
+        let failed = |source| EngineError::Journal { destination: destination.clone(), source };
         let position = result.map_err(failed)?;
         self.dispatcher.on_disk(&written.entry);
+        self.mark_written(position, &written)?;
         if matches!(written.entry, Entry::Checkpoint(_)) {
             self.parts.journal.trim(position).map_err(failed)?;
         }
@@ -415,7 +433,7 @@ impl Engine {
         }
     }
 
-    fn replied(&mut self, Replied { id, result, took }: Replied) {
+    fn replied(&mut self, Replied { id, result, took }: Replied) -> Result<(), EngineError> {
         let destination = || self.parts.name.to_string();
         let status = match &result {
             Ok(reply) => names::status_class(reply.status),
@@ -441,7 +459,7 @@ impl Engine {
             Err(SendError::Unknown { reason }) => Ending::Unknown { reason },
         };
         tracing::debug!(destination = %self.parts.name, request = id.0, status, ?took, "request ended");
-        self.finish(id, &ending, took, Moment::of(&*self.parts.clock));
+        self.finish(id, &ending, took, Moment::of(&*self.parts.clock))
     }
 
     fn publish(&mut self, now: Moment, more: bool) {
@@ -477,7 +495,7 @@ impl Engine {
                 biased;
                 written = finished(&mut self.writing) => self.written(written)?,
                 Some(replied) = self.sending.next(), if !self.sending.is_empty() => {
-                    self.replied(replied);
+                    self.replied(replied)?;
                 }
             }
             if last {

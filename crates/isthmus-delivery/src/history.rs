@@ -8,7 +8,7 @@ use crate::samples::{Happened, Sampler};
 use crate::stream::{Stream, StreamNumber};
 use isthmus_core::{Bucket, Timestamp};
 use isthmus_state::StateError;
-use isthmus_state::delivery_history::{DeliveryHistory, Minute, MinuteTally, Tally};
+use isthmus_state::delivery_history::{Bill, DeliveryHistory, Minute, MinuteTally, Tally};
 use isthmus_state::delivery_samples::{DeliverySamples, SampleGroup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +74,11 @@ impl Recorder {
         let count = if at_once { &mut tally.first_attempt } else { &mut tally.after_retry };
         *count += 1;
         tally.latency.record(latency);
+    }
+
+    /// Something of the stream was billed or saved.
+    pub(crate) fn billed(&mut self, stream: &Stream, now: Timestamp, bill: &Bill) {
+        self.tally(stream, now).bill.add(bill);
     }
 
     /// An object was given up.
@@ -159,7 +164,7 @@ mod tests {
         let shown: Vec<_> = told
             .iter()
             .map(|MinuteTally { minute, tally, .. }| {
-                let Tally { first_attempt, after_retry, expired, discarded, latency } = tally;
+                let Tally { first_attempt, after_retry, expired, discarded, latency, .. } = tally;
                 let counts = [*first_attempt, *after_retry, *expired, *discarded];
                 (*minute, counts, latency.count())
             })

@@ -21,12 +21,13 @@ mod v1;
 use crate::counts::{Counts, Totals};
 use isthmus_core::seam::BoxFuture;
 use isthmus_core::{Place, Timestamp};
+use isthmus_state::delivery_history::Bill;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Where entries are kept. The server passes a log of the destination's own.
 pub trait Journal: Send + Sync + fmt::Debug {
@@ -38,6 +39,14 @@ pub trait Journal: Send + Sync + fmt::Debug {
         &self,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), JournalError>,
     ) -> Result<(), JournalError>;
+
+    /// Shows the entries from the one at `position` on, in order, each with its own; `false` and
+    /// nothing where that one is not there any more.
+    fn read_from(
+        &self,
+        position: u64,
+        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
+    ) -> Result<bool, JournalError>;
 
     /// Starting needs nothing before `checkpoint`: what the ledger does not need either may go.
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError>;
@@ -92,6 +101,8 @@ pub enum Step {
     Outcome(Outcome),
     Aside(Aside),
     Decided(Decided),
+    /// What was billed and saved, by stream. Requests are not counted here: intents tell of them.
+    Billed(BTreeMap<u32, Bill>),
 }
 
 /// A request is about to be sent with these objects.
@@ -256,6 +267,9 @@ pub struct Checkpoint {
     /// did; zero while it never did.
     pub objects_taken: u32,
     pub objects_too_many: u32,
+    /// What was billed and saved, by stream, as in [`Step::Billed`]. It stays the last one: version
+    /// 2 ended before it.
+    pub bills: BTreeMap<u32, Bill>,
 }
 
 /// Why and until when a destination as a whole is left alone.
@@ -395,7 +409,7 @@ impl Entry {
     /// Whether `bytes` are those of a checkpoint, without reading all of it: the second byte says
     /// which kind of entry it is.
     pub fn is_checkpoint(bytes: &[u8]) -> bool {
-        matches!(bytes, [1 | VERSION, 0, ..])
+        matches!(bytes, [1..=VERSION, 0, ..])
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -405,6 +419,9 @@ impl Entry {
             Some((&VERSION, rest)) => {
                 postcard::from_bytes(rest).map_err(|error| malformed(error.to_string()))
             }
+            // A checkpoint without bills, which come last; progress is as it was.
+            Some((&2, rest)) => postcard::from_bytes(&[rest, &[0]].concat())
+                .map_err(|error| malformed(error.to_string())),
             Some((&1, rest)) => v1::decode(rest).map_err(|error| malformed(error.to_string())),
             Some((version, _)) => Err(malformed(format!(
                 "entry has version {version}; this build reads versions 1 to {VERSION}"
@@ -487,6 +504,24 @@ mod tests {
         let progress = Progress { at: 1_770_000_000_000, steps: vec![intent, outcome] };
         let bytes = Entry::Progress(progress).encode().len();
         assert!(bytes <= 75 * 6, "{bytes} bytes");
+    }
+
+    #[test]
+    fn what_version_2_wrote_is_read() {
+        let streams = vec![StreamRecord { name: "product".to_owned(), ..StreamRecord::default() }];
+        let checkpoint = Checkpoint { streams, objects_too_many: 9, ..Checkpoint::default() };
+        let checkpoint = Entry::Checkpoint(Box::new(checkpoint));
+        let steps = vec![Step::Outcome(outcome(7, 201, Marks::All(Mark::Delivered)))];
+        let progress = Entry::Progress(Progress { at: 7, steps });
+        // The count of bills, none, is what version 2 did not have.
+        let mut bytes = checkpoint.encode();
+        assert_eq!(bytes.pop(), Some(0));
+        bytes[0] = 2;
+        assert!(Entry::is_checkpoint(&bytes));
+        assert_eq!(Entry::decode(&bytes).unwrap(), checkpoint);
+        let mut bytes = progress.encode();
+        bytes[0] = 2;
+        assert_eq!(Entry::decode(&bytes).unwrap(), progress);
     }
 
     proptest! {

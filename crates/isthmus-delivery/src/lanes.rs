@@ -147,6 +147,11 @@ impl Lanes {
         self.by_lane.len()
     }
 
+    /// Whether nothing of `lane` is queued or in flight.
+    pub(crate) fn is_idle(&self, lane: Lane) -> bool {
+        !self.by_lane.contains_key(&lane)
+    }
+
     /// Lanes that wait for a retry.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -255,10 +260,17 @@ impl Lanes {
     }
 
     /// Takes the objects of the next request, from lanes of `priority` and at most `objects_max`;
-    /// their lanes are in flight from now on. Objects of one lane stand together.
-    pub(crate) fn fill(&mut self, priority: Priority, objects_max: usize) -> Vec<Queued> {
+    /// their lanes are in flight from now on. Objects of one lane stand together, and `sift` sees
+    /// them: what it takes away has ended, and makes room for others. Where it takes away everything
+    /// there may be more to send although nothing is left to send now.
+    pub(crate) fn fill(
+        &mut self,
+        priority: Priority,
+        objects_max: usize,
+        sift: &mut dyn FnMut(&mut Vec<Queued>),
+    ) -> Vec<Queued> {
         self.drop_stale(priority);
-        let mut request = Filling::new(&self.limits, objects_max);
+        let mut request = Filling::new(&self.limits, objects_max, sift);
         let Some(ready) = self.ready.get_mut(priority as usize) else { return Vec::new() };
         let mut ready = std::mem::take(ready);
         let first_group = ready.again.front().and_then(|(lane, _)| self.front_group(*lane));
@@ -267,16 +279,22 @@ impl Lanes {
             None => self.fill_from_all(&mut ready, &mut request),
         }
         debug_assert!(
-            !request.batch.is_empty() || ready.fresh.is_empty() && ready.again.is_empty(),
+            !request.batch.is_empty()
+                || request.sifted_out > 0
+                || ready.fresh.is_empty() && ready.again.is_empty(),
             "an object fits into an empty request"
         );
         if let Some(place) = self.ready.get_mut(priority as usize) {
             *place = ready;
         }
-        request.batch
+        let Filling { batch, released, .. } = request;
+        for (lane, since) in released {
+            self.stand(lane, false, Duration::ZERO, since);
+        }
+        batch
     }
 
-    fn fill_from_all(&mut self, ready: &mut Ready, request: &mut Filling) {
+    fn fill_from_all(&mut self, ready: &mut Ready, request: &mut Filling<'_>) {
         let mut passed_over = Vec::new();
         while !request.is_full() && passed_over.len() < PASSED_OVER_MAX {
             let Some((lane, stamp)) = ready.again.pop_front() else { break };
@@ -305,7 +323,7 @@ impl Lanes {
         }
     }
 
-    fn fill_from_group(&mut self, group: GroupId, ready: &mut Ready, request: &mut Filling) {
+    fn fill_from_group(&mut self, group: GroupId, ready: &mut Ready, request: &mut Filling<'_>) {
         let lanes = self.groups.remove(&group).unwrap_or_default();
         let mut left = Vec::new();
         for lane in lanes {
@@ -330,40 +348,61 @@ impl Lanes {
         lane: Lane,
         group: Option<GroupId>,
         ready: &mut Ready,
-        request: &mut Filling,
+        request: &mut Filling<'_>,
     ) -> bool {
         if self.hold(lane, ready) {
             return false;
         }
         let Some(state) = self.by_lane.get_mut(&lane) else { return false };
         let before = request.batch.len();
-        let mut section = None;
-        while let Some(front) = state.queue.front() {
-            // Whether an object may follow what the lane has in the request already; one that comes
-            // after another lane is looked at when it is the first.
-            let follows = section.is_none_or(|last| {
-                section_of(front) >= last && front.delivery.message.after.is_none()
-            });
-            let fits =
-                front.ticket.group == group && follows && request.has_room_for(front, &self.limits);
-            if !fits {
+        let waiting = state.queue.len();
+        // Again while all that was taken is sifted out: what follows begins anew.
+        loop {
+            let left = state.queue.len();
+            let mut section = None;
+            while let Some(front) = state.queue.front() {
+                // Whether an object may follow what the lane has in the request already; one that
+                // comes after another lane is looked at when it is the first.
+                let follows = section.is_none_or(|last| {
+                    section_of(front) >= last && front.delivery.message.after.is_none()
+                });
+                let fits = front.ticket.group == group
+                    && follows
+                    && request.has_room_for(front, &self.limits);
+                if !fits {
+                    break;
+                }
+                section = Some(section_of(front));
+                if let Some(front) = state.queue.pop_front() {
+                    let full = self.limits.objects_per_request;
+                    uncount(&mut state.counts, front.ticket.priority, &mut self.crowded, full);
+                    request.add(front, &self.limits);
+                }
+            }
+            request.sift(before, &self.limits);
+            if request.batch.len() > before || state.queue.len() == left {
                 break;
             }
-            section = Some(section_of(front));
-            if let Some(front) = state.queue.pop_front() {
-                let full = self.limits.objects_per_request;
-                uncount(&mut state.counts, front.ticket.priority, &mut self.crowded, full);
-                request.add(front, &self.limits);
+            // What waits for another lane, or for what was said before, is looked at when it stands.
+            let waits = |front: &Queued| {
+                front.delivery.message.after.is_some()
+                    || self.limits.of_call(section_of(front).call()).is_some()
+            };
+            if state.queue.front().is_none_or(waits) {
+                break;
             }
         }
-        let took = request.batch.len() > before;
-        if took {
-            if matches!(state.standing, Standing::Fresh(_)) {
-                ready.takeable -= state.takeable;
-            }
-            state.standing = Standing::InFlight;
+        if state.queue.len() == waiting {
+            return false;
         }
-        took
+        if matches!(state.standing, Standing::Fresh(_)) {
+            ready.takeable -= state.takeable;
+        }
+        state.standing = Standing::InFlight;
+        if request.batch.len() == before {
+            request.released.push((lane, state.since));
+        }
+        true
     }
 
     /// Takes `lane` out of flight and puts `returned`, in order, back at its front. Where
@@ -563,7 +602,7 @@ fn joins(one: &Queued, next: &Queued) -> bool {
 }
 
 /// A request being filled.
-struct Filling {
+struct Filling<'a> {
     batch: Vec<Queued>,
     objects_max: usize,
     /// Known once the first object says which call it is.
@@ -571,10 +610,14 @@ struct Filling {
     objects_per_section: usize,
     bytes_left: usize,
     sections: Vec<(Section, usize)>,
+    sift: &'a mut dyn FnMut(&mut Vec<Queued>),
+    sifted_out: usize,
+    /// Lanes of which everything that was taken was sifted out, and since when they were ready.
+    released: Vec<(Lane, Duration)>,
 }
 
-impl Filling {
-    fn new(limits: &Limits, objects_max: usize) -> Self {
+impl<'a> Filling<'a> {
+    fn new(limits: &Limits, objects_max: usize, sift: &'a mut dyn FnMut(&mut Vec<Queued>)) -> Self {
         Self {
             batch: Vec::new(),
             objects_max,
@@ -582,6 +625,28 @@ impl Filling {
             objects_per_section: limits.objects_per_section,
             bytes_left: limits.bytes_per_request.as_usize().saturating_sub(ENVELOPE_BYTES),
             sections: Vec::new(),
+            sift,
+            sifted_out: 0,
+            released: Vec::new(),
+        }
+    }
+
+    /// Sifts what was added after the first `before` objects, all of one lane.
+    fn sift(&mut self, before: usize, limits: &Limits) {
+        let mut run = self.batch.split_off(before);
+        let added = run.len();
+        for queued in &run {
+            self.objects_left += 1;
+            self.bytes_left += cost(queued);
+            let section = section_of(queued);
+            if let Some((_, used)) = self.sections.iter_mut().find(|(known, _)| *known == section) {
+                *used -= 1;
+            }
+        }
+        (self.sift)(&mut run);
+        self.sifted_out += added - run.len();
+        for queued in run {
+            self.add(queued, limits);
         }
     }
 

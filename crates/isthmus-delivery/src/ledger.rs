@@ -160,7 +160,7 @@ impl Ledger {
                             delivered.insert(key.place, key.part);
                         }
                     }
-                    Step::Aside(_) | Step::Decided(_) => {}
+                    Step::Aside(_) | Step::Decided(_) | Step::Billed(_) => {}
                 }
             }
             Ok(())
@@ -223,7 +223,7 @@ fn lost<T>(open: &mut HashMap<u64, T>, entry: &Entry) -> Vec<(u64, T)> {
     let under_way = checkpoint.in_flight.iter().map(|intent| intent.request);
     let ended = checkpoint.since.iter().filter_map(|step| match step {
         Step::Outcome(outcome) => Some(outcome.request),
-        Step::Intent(_) | Step::Aside(_) | Step::Decided(_) => None,
+        Step::Intent(_) | Step::Aside(_) | Step::Decided(_) | Step::Billed(_) => None,
     });
     let known: BTreeSet<u64> = under_way.chain(ended).collect();
     let mut lost: Vec<(u64, T)> = open.extract_if(|request, _| !known.contains(request)).collect();
@@ -237,7 +237,7 @@ fn objects(step: &Step) -> &[ObjectKey] {
         Step::Intent(intent) => &intent.objects.0,
         Step::Aside(aside) => &aside.objects.0,
         Step::Decided(decided) => &decided.objects.0,
-        Step::Outcome(_) => &[],
+        Step::Outcome(_) | Step::Billed(_) => &[],
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! In reading order: where objects come from ([`source`], `snapshots`), what is known of each
 //! stream ([`counts`], [`latency`], `stream`, over time [`history`] and `samples`), what may be sent when (`lanes`, [`governor`],
-//! [`health`]), the rules together ([`dispatcher`]), what survives a crash ([`journal`],
+//! [`health`]), what need not be sent ([`mirror`]), the rules together ([`dispatcher`]), what survives a crash ([`journal`],
 //! [`dead_letters`]), and the part that runs ([`engine`], [`status`]). Beside them: what happened to an
 //! object ([`ledger`]), where in the event log something is ([`finder`]), and what a stream makes of
 //! it ([`remapping`]).
@@ -35,6 +35,7 @@ pub mod latency;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
+pub mod mirror;
 pub mod plan;
 pub mod remapping;
 mod samples;

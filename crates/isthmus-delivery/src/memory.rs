@@ -1,4 +1,4 @@
-//! A source, a journal, a dead-letter store and a history in memory, for tests and the simulator.
+//! A source, a journal, a dead-letter store, a mirror and a history in memory, for tests and the simulator.
 //! They keep their contents across a "crash": everything appended is on disk as far as the engine
 //! can tell.
 
@@ -6,12 +6,15 @@ use crate::dead_letters::{DeadLetterStore, LetterChange, with_history};
 use crate::history::{HistoryStore, Observed};
 use crate::journal::{Entry, Journal, JournalError};
 use crate::ledger::EntryReader;
+use crate::mirror::{MirrorStore, Retold};
 use crate::source::{EventSource, SourceError, SourceRecord};
 use bytes::Bytes;
+use isthmus_core::destination::{Lane, Told};
 use isthmus_core::seam::BoxFuture;
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::dead_letters::DeadLetter;
+use isthmus_state::mirror::Mark;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -151,6 +154,19 @@ impl Journal for MemoryJournal {
         entries.range(from..).try_for_each(|(_, entry)| visit(entry))
     }
 
+    fn read_from(
+        &self,
+        position: u64,
+        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
+    ) -> Result<bool, JournalError> {
+        let entries = lock(&self.entries);
+        if !entries.contains_key(&position) {
+            return Ok(false);
+        }
+        entries.range(position..).try_for_each(|(at, entry)| visit(*at, entry))?;
+        Ok(true)
+    }
+
     fn trim(&self, position: u64) -> Result<(), JournalError> {
         if !self.keeps_all {
             let mut entries = lock(&self.entries);
@@ -214,6 +230,57 @@ impl DeadLetterStore for MemoryDeadLetters {
 
     fn get(&self, stream: &str, place: Place, part: u16) -> Result<Option<DeadLetter>, StateError> {
         Ok(lock(&self.letters).get(&(stream.to_owned(), place, part)).cloned())
+    }
+}
+
+/// A mirror in memory. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryMirror {
+    kept: Arc<Mutex<(BTreeMap<Lane, Arc<Told>>, Option<Mark>)>>,
+}
+
+impl MemoryMirror {
+    /// How many users it knows.
+    pub fn len(&self) -> usize {
+        lock(&self.kept).0.len()
+    }
+
+    /// Whether it knows nobody.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same as it is now, whatever becomes of this one.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self { kept: Arc::new(Mutex::new(lock(&self.kept).clone())) }
+    }
+}
+
+impl MirrorStore for MemoryMirror {
+    fn get(&self, lane: Lane) -> Result<Option<Arc<Told>>, StateError> {
+        Ok(lock(&self.kept).0.get(&lane).cloned())
+    }
+
+    fn mark(&self) -> Result<Option<Mark>, StateError> {
+        Ok(lock(&self.kept).1.clone())
+    }
+
+    fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
+        let mut kept = lock(&self.kept);
+        for (lane, told) in changes {
+            match told {
+                Some(told) => drop(kept.0.insert(*lane, Arc::clone(told))),
+                None => drop(kept.0.remove(lane)),
+            }
+        }
+        kept.1 = Some(mark.clone());
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), StateError> {
+        *lock(&self.kept) = Default::default();
+        Ok(())
     }
 }
 

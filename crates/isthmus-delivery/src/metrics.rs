@@ -3,6 +3,7 @@
 use crate::counts::Counts;
 use crate::health::Condition;
 use crate::status::DestinationStatus;
+use isthmus_state::delivery_history::Bill;
 use metrics::{Counter, Gauge, Histogram};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,16 @@ pub const REPLIES: &str = "isthmus_delivery_replies_total";
 pub const OBJECTS: &str = "isthmus_delivery_objects_total";
 /// Vendor objects saved by joining deliveries, by `destination`.
 pub const JOINED: &str = "isthmus_delivery_joined_total";
+/// Objects that were not sent because the vendor was told all of it before, by `destination` and
+/// `stream`; jobs count for their stream.
+pub const OBJECTS_SAVED: &str = "isthmus_delivery_objects_saved_total";
+/// Attributes that were not sent for that reason, those of objects saved among them, by `destination`
+/// and `stream`.
+pub const ATTRIBUTES_SAVED: &str = "isthmus_delivery_attributes_saved_total";
+/// What the vendor bills for what it took, in its own currency, by `destination` and `stream`.
+pub const DATA_POINTS: &str = "isthmus_delivery_data_points_total";
+/// What it would have billed for the attributes that were not sent, by `destination` and `stream`.
+pub const DATA_POINTS_SAVED: &str = "isthmus_delivery_data_points_saved_total";
 /// Bytes of request bodies sent, by `destination`.
 pub const BODY_BYTES: &str = "isthmus_delivery_body_bytes_total";
 /// Time from an event's acceptance to its acknowledgement, in seconds, by `destination`.
@@ -143,6 +154,15 @@ impl Meters {
             set(PENDING, objects.pending);
             set(RETRYING, objects.retrying);
             set(STREAM_IN_FLIGHT, objects.in_flight);
+            let total = |name: &'static str, count: u64| {
+                let (destination, stream) = (self.destination.clone(), stream.to_owned());
+                metrics::counter!(name, "destination" => destination, "stream" => stream)
+                    .absolute(count);
+            };
+            total(OBJECTS_SAVED, objects.bill.objects_saved);
+            total(ATTRIBUTES_SAVED, objects.bill.attributes_saved);
+            total(DATA_POINTS, objects.bill.points);
+            total(DATA_POINTS_SAVED, objects.bill.points_saved);
             for (outcome, count) in objects.by_outcome() {
                 let (destination, stream) = (self.destination.clone(), stream.to_owned());
                 metrics::gauge!(STREAM_OBJECTS, "destination" => destination, "stream" => stream, "outcome" => outcome)
@@ -168,6 +188,7 @@ struct StreamObjects {
     retrying: u64,
     in_flight: u64,
     counts: Counts,
+    bill: Bill,
 }
 
 impl StreamObjects {
@@ -193,11 +214,13 @@ fn objects_by_stream(status: &DestinationStatus) -> BTreeMap<&str, StreamObjects
         objects.retrying += stream.retrying;
         objects.in_flight += stream.in_flight;
         objects.counts.add(&stream.counts);
+        objects.bill.add(&stream.bill);
     }
     for record in &status.past_jobs {
         // Of a job that waits to go on, what has ended counts all the same.
         if let Some(objects) = streams.get_mut(record.name.as_str()) {
             objects.counts.add(&record.counts);
+            objects.bill.add(status.past_bills.get(&record.number).unwrap_or(&Bill::default()));
         }
     }
     streams

@@ -7,6 +7,7 @@ use crate::latency::Latency;
 use crate::stream::StreamNumber;
 use isthmus_core::Place;
 use isthmus_core::destination::Rate;
+use isthmus_state::delivery_history::Bill;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct DestinationStatus {
     pub streams: Vec<StreamStatus>,
     /// Jobs that ended, and jobs of a run before this one that nobody took up yet.
     pub past_jobs: Vec<StreamRecord>,
+    /// What each of them cost, by its number.
+    pub past_bills: BTreeMap<u32, Bill>,
 }
 
 /// One stream of it.
@@ -71,6 +74,8 @@ pub struct StreamStatus {
     /// not.
     pub unknown_pending: u64,
     pub counts: Counts,
+    /// What it cost so far, and what was saved.
+    pub bill: Bill,
     /// Objects discarded, by reason.
     pub discards: BTreeMap<Cow<'static, str>, u64>,
     /// From acceptance to acknowledgement, over the last minute.

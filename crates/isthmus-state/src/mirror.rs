@@ -26,8 +26,8 @@ pub struct Mark {
     pub recipient: String,
     /// What made messages out of items of the log; where it changed, lanes cannot be found again.
     pub mappings: u64,
-    /// Position in the destination's journal: of every request that was written down up to there,
-    /// the mirror knows how it ended.
+    /// Position of an entry of the destination's journal: of every request that was written down
+    /// before it, the mirror knows how it ended.
     pub position: u64,
 }
 

@@ -73,7 +73,7 @@ impl Ending {
 const MESSAGE_CHARACTERS_MAX: usize = 200;
 
 /// What becomes of one object of a request that ended.
-enum Fate {
+pub(super) enum Fate {
     Delivered,
     Rejected(String),
     /// Back to the front of its lane, unless its stream's policy gives it up.
@@ -81,7 +81,7 @@ enum Fate {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+pub(super) enum Again {
     /// The attempt counts and the lane waits.
     Later,
     /// As [`Self::Later`], and nobody knows what became of the attempt.
@@ -185,6 +185,7 @@ impl Dispatcher {
     ) {
         let Some(request) = self.requests.remove(&id) else { return };
         let fates = self.fates(&request, ending, now, random);
+        self.tell(&request, &fates, now.wall);
         let common = Common { ending, now, random, backoff: self.rules.backoff };
         let message: String = ending.message().chars().take(MESSAGE_CHARACTERS_MAX).collect();
         let mut outcome = Outcome {
@@ -455,7 +456,7 @@ impl Dispatcher {
             self.recorder.sample(stream, &happened);
         }
         if stream.job.as_ref().is_some_and(|job| job.record.cancelled) {
-            let key = let_go(stream, &delivery, &ticket);
+            let key = let_go(stream, &delivery, &ticket, CANCELLED);
             note(&mut self.asides, journal::Fate::Discarded, CANCELLED, key);
             return Settled::ended(Mark::Deferred, None);
         }
@@ -546,11 +547,16 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Discards an object of a job that was cancelled.
-pub(super) fn let_go(stream: &mut Stream, delivery: &Delivery, ticket: &Ticket) -> ObjectKey {
+/// Discards an object that waits, by `rule`.
+pub(super) fn let_go(
+    stream: &mut Stream,
+    delivery: &Delivery,
+    ticket: &Ticket,
+    rule: &'static str,
+) -> ObjectKey {
     finish_object(stream, delivery, ticket);
     stream.counts.accepted -= 1;
-    stream.discard(CANCELLED);
+    stream.discard(rule);
     ObjectKey { stream: ticket.stream.0, place: delivery.place, part: delivery.part }
 }
 

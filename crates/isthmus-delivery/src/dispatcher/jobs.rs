@@ -101,7 +101,7 @@ impl Dispatcher {
             job.record.cancelled = true;
         }
         for queued in self.lanes.remove_stream(number, now.monotonic) {
-            let key = super::ending::let_go(stream, &queued.delivery, &queued.ticket);
+            let key = super::ending::let_go(stream, &queued.delivery, &queued.ticket, CANCELLED);
             super::note(&mut self.asides, Fate::Discarded, CANCELLED, key);
         }
         self.checkpoint_wanted = true;

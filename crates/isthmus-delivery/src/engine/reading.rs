@@ -49,6 +49,11 @@ impl Reading {
         self.readers.insert(stream, Reader { mapping, job: None });
     }
 
+    /// What `stream` maps with, if it is one.
+    pub(super) fn mapping(&self, stream: StreamNumber) -> Option<Arc<dyn Mapping>> {
+        self.readers.get(&stream).map(|reader| Arc::clone(&reader.mapping))
+    }
+
     /// Reads for a job of the stream `parent`.
     pub(super) fn add_job(
         &mut self,

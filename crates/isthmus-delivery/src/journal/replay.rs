@@ -76,6 +76,11 @@ impl Replay {
                 }
             }
             Step::Decided(decided) => self.decided(decided),
+            Step::Billed(bills) => {
+                for (stream, bill) in bills {
+                    self.known.bills.entry(stream).or_default().add(&bill);
+                }
+            }
         }
         Ok(())
     }

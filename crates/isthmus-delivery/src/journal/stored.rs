@@ -121,6 +121,25 @@ impl Journal for StoredJournal {
         segments.iter().skip(first).try_for_each(|(base, end)| self.visit(*base, *end, visit))
     }
 
+    fn read_from(
+        &self,
+        position: u64,
+        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
+    ) -> Result<bool, JournalError> {
+        let end = self.log.end();
+        if !(self.log.start()..end).contains(&position) {
+            return Ok(false);
+        }
+        let mut reader = self.log.reader(position).map_err(failed)?;
+        while reader.position() < end {
+            match reader.next().map_err(failed)? {
+                Some(record) => visit(record.offset, &record.payload)?,
+                None => break,
+            }
+        }
+        Ok(true)
+    }
+
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError> {
         let now = self.clock.now();
         // A segment goes when the one after it is old enough, for it is older than that.

@@ -97,6 +97,7 @@ impl<'a> Listing<'a> {
                     self.news(key, state);
                 }
             }
+            Step::Billed(_) => {}
         }
     }
 

@@ -198,6 +198,7 @@ impl<W: Fn(&ObjectKey) -> bool> Telling<W> {
                         .push(Happening { at, what: What::Decided { decision, reason } });
                 }
             }
+            Step::Billed(_) => {}
         }
     }
 

@@ -1,0 +1,234 @@
+//! The mirror: what the vendor was last told of each user, and acknowledged; and when it may be
+//! believed.
+//!
+//! It may know less than the vendor was told, which costs sending something twice; it must never
+//! claim that the vendor has a value when another one was sent later. The state engine reaches the
+//! disk about every second and the journal before each request leaves, so after a crash the journal
+//! knows of requests that the mirror does not. Every change therefore goes with a [`Mark`]: an entry
+//! of the journal before which no request is open. At start, users of all requests from that entry
+//! on are forgotten. Where that cannot be found out, everybody is.
+
+use crate::dead_letters::DeadLetterStore;
+use crate::dispatcher::RequestId;
+use crate::journal::{Entry, Intent, Journal, JournalError, ObjectKey, Step};
+use crate::remapping::{RemapError, Remapping};
+use isthmus_core::Place;
+use isthmus_core::destination::{Destination, Lane, Mapped, Mapping, Told};
+use isthmus_state::StateError;
+use isthmus_state::mirror::{Mark, Mirror};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+mod rebuild;
+
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+
+/// A user's lane, and what the user was told; nothing where that is not known any more.
+pub type Retold = (Lane, Option<Arc<Told>>);
+
+/// Keeps a destination's mirror. The server passes `isthmus_state`'s.
+pub trait MirrorStore: Send + Sync + fmt::Debug {
+    /// What the user of `lane` was told, if anything is known.
+    fn get(&self, lane: Lane) -> Result<Option<Arc<Told>>, StateError>;
+
+    /// What there is to go by; nothing where nothing is to be believed.
+    fn mark(&self) -> Result<Option<Mark>, StateError>;
+
+    /// Keeps `changes` and the mark that covers them, all or none.
+    fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError>;
+
+    /// Forgets everybody, and the mark first.
+    fn clear(&self) -> Result<(), StateError>;
+}
+
+impl MirrorStore for Mirror {
+    fn get(&self, lane: Lane) -> Result<Option<Arc<Told>>, StateError> {
+        self.get(lane)
+    }
+
+    fn mark(&self) -> Result<Option<Mark>, StateError> {
+        self.mark()
+    }
+
+    fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
+        self.apply(changes, mark)
+    }
+
+    fn clear(&self) -> Result<(), StateError> {
+        self.clear()
+    }
+}
+
+/// The mirror of a destination that is being served: a store, and how far it may be believed.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    store: Arc<dyn MirrorStore>,
+    recipient: String,
+    mappings: u64,
+    /// The entry that was written last.
+    written: Option<u64>,
+    /// Requests that are open, by the entry that says so.
+    open: BTreeMap<RequestId, u64>,
+}
+
+/// Finds the lanes of objects again.
+pub(crate) struct Finding<'a> {
+    pub(crate) destination: &'a dyn Destination,
+    pub(crate) remapping: Remapping,
+    /// Of each stream and job, by its number: its stream's name, and what that maps with.
+    pub(crate) streams: BTreeMap<u32, (Arc<str>, Arc<dyn Mapping>)>,
+    pub(crate) dead_letters: &'a dyn DeadLetterStore,
+}
+
+impl Keeper {
+    /// Opens `store` for what `destination` is told by mappings that `mappings` stands for, after
+    /// the run before this one ended in whatever way; forgets what is not certain.
+    pub(crate) fn open(
+        store: Arc<dyn MirrorStore>,
+        mappings: u64,
+        journal: &dyn Journal,
+        finding: &mut Finding<'_>,
+    ) -> Result<Self, KeeperError> {
+        let recipient = finding.destination.recipient();
+        let mut keeper = Self { store, recipient, mappings, written: None, open: BTreeMap::new() };
+        let mark = keeper.store.mark()?;
+        let known = match mark.filter(|mark| mark.recipient == keeper.recipient) {
+            Some(mark) => {
+                let open = keeper.open_since(mark.position, journal)?;
+                let found = match open {
+                    Some(open) if open.is_empty() => Some(BTreeSet::new()),
+                    Some(open) if mark.mappings == mappings => finding.lanes(&open)?,
+                    _ => None,
+                };
+                found.map(|lanes| (mark, lanes))
+            }
+            None => None,
+        };
+        match known {
+            Some((mark, lanes)) => {
+                let forgotten: Vec<Retold> = lanes.into_iter().map(|lane| (lane, None)).collect();
+                let position = keeper.written.unwrap_or(mark.position);
+                keeper.store.apply(&forgotten, &keeper.mark_at(position))?;
+            }
+            None => keeper.store.clear()?,
+        }
+        Ok(keeper)
+    }
+
+    /// The objects of requests that were written down from the entry at `position` on; nothing where
+    /// that cannot be told. Takes note of the last entry.
+    fn open_since(
+        &mut self,
+        position: u64,
+        journal: &dyn Journal,
+    ) -> Result<Option<BTreeSet<ObjectKey>>, JournalError> {
+        let mut open = BTreeSet::new();
+        let mut last = None;
+        let complete = journal.read_from(position, &mut |at, bytes| {
+            last = Some(at);
+            let entry = Entry::decode(bytes)?;
+            open.extend(intents(&entry).flat_map(|intent| intent.objects.0.iter().copied()));
+            Ok(())
+        })?;
+        self.written = last;
+        Ok(complete.then_some(open))
+    }
+
+    /// The entry at `position` is on disk, and says that `requests` are open.
+    pub(crate) fn written(&mut self, position: u64, requests: impl Iterator<Item = RequestId>) {
+        self.written = Some(position);
+        self.open.extend(requests.map(|request| (request, position)));
+    }
+
+    /// The request has ended; `changes` is what users were told then.
+    pub(crate) fn ended(
+        &mut self,
+        request: RequestId,
+        changes: &[Retold],
+    ) -> Result<(), StateError> {
+        self.open.remove(&request);
+        if changes.is_empty() { Ok(()) } else { self.settle(changes) }
+    }
+
+    /// Keeps how far the mirror may be believed now.
+    pub(crate) fn keep_mark(&self) -> Result<(), StateError> {
+        self.settle(&[])
+    }
+
+    fn settle(&self, changes: &[Retold]) -> Result<(), StateError> {
+        let Some(position) = self.open.values().min().copied().or(self.written) else {
+            // No request has left: nothing can have been told.
+            return Ok(());
+        };
+        self.store.apply(changes, &self.mark_at(position))
+    }
+
+    fn mark_at(&self, position: u64) -> Mark {
+        Mark { recipient: self.recipient.clone(), mappings: self.mappings, position }
+    }
+}
+
+/// Why a mirror cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeeperError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Finding<'_> {
+    /// The lanes that `objects` are in; nothing where not all of them can be found.
+    fn lanes(
+        &mut self,
+        objects: &BTreeSet<ObjectKey>,
+    ) -> Result<Option<BTreeSet<Lane>>, StateError> {
+        let mut lanes = BTreeSet::new();
+        // In the order of the log, which is read once then.
+        let places: BTreeSet<(Place, u32)> =
+            objects.iter().map(|key| (key.place, key.stream)).collect();
+        for (place, stream) in places {
+            let Some((_, mapping)) = self.streams.get(&stream) else { return Ok(None) };
+            match self.remapping.map(&**mapping, place) {
+                Ok(Some(mapped)) => lanes.extend(self.mirrored(&mapped)),
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    tracing::warn!(%error, "users of open requests cannot be found");
+                    return Ok(None);
+                }
+            }
+        }
+        // A letter may be from before a change of the mapping.
+        for key in objects {
+            let Some((name, _)) = self.streams.get(&key.stream) else { return Ok(None) };
+            if let Some(letter) = self.dead_letters.get(name, key.place, key.part)? {
+                lanes.insert(letter.lane);
+            }
+        }
+        Ok(Some(lanes))
+    }
+
+    fn mirrored(&self, mapped: &[Mapped]) -> Vec<Lane> {
+        let lane = |mapped: &Mapped| match mapped {
+            Mapped::Deliver(message) | Mapped::Reject { message, .. } => {
+                self.destination.is_mirrored(message).then_some(message.lane)
+            }
+            Mapped::Discard { .. } => None,
+        };
+        mapped.iter().filter_map(lane).collect()
+    }
+}
+
+/// The requests that an entry says are open.
+fn intents(entry: &Entry) -> impl Iterator<Item = &Intent> {
+    let (steps, open): (&[Step], &[Intent]) = match entry {
+        Entry::Progress(progress) => (&progress.steps, &[]),
+        Entry::Checkpoint(checkpoint) => (&checkpoint.since, &checkpoint.in_flight),
+    };
+    let steps = steps.iter().filter_map(|step| match step {
+        Step::Intent(intent) => Some(intent),
+        _ => None,
+    });
+    steps.chain(open)
+}
