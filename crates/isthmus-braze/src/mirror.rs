@@ -5,7 +5,7 @@
 //! - Values by what they mean: `1` and `1.0` are one number, `1` and `"1"` are not. Arrays are lists
 //!   with an order, objects are equal as wholes.
 //! - Several objects of one user that share a request become one object, so their last values
-//!   count: there and back again is no change.
+//!   count: there and back again is no change, unless one of them is sent for something else.
 //! - An operation (`{"inc":1}`) is not a value: it is always sent, and what it leaves is not known.
 //! - Neither is known what Braze holds after a value that it may drop without an error (a string of
 //!   more than 255 characters, a null inside an array).
@@ -142,6 +142,7 @@ pub(crate) fn differences(run: &[&Message], told: Option<&Told>) -> Vec<Differen
         }
     }
     last.retain(|key, last| !last.operates && is_told(told, key, last.raw));
+    keep_together(&objects, told, &mut last);
     let unchanged = last;
     let difference = |(index, object): (usize, &Object<'_>)| {
         let is_left_out = |key: &str| unchanged.contains_key(key);
@@ -167,6 +168,24 @@ pub(crate) fn differences(run: &[&Message], told: Option<&Told>) -> Vec<Differen
         }
     };
     objects.iter().enumerate().map(difference).collect()
+}
+
+/// Takes out of `unchanged` what goes there and back in a run of which a part is sent: after a crash
+/// that part is mapped again as a whole, and would go there once more without what brings it back.
+fn keep_together(objects: &[Object<'_>], told: &Told, unchanged: &mut HashMap<&str, Last<'_>>) {
+    loop {
+        let mut sent = objects.iter().filter(|object| {
+            object.attributes.iter().any(|(key, _)| !unchanged.contains_key(&**key))
+        });
+        let strays = |object: &&Object<'_>| {
+            let stray = |(key, raw): &&Member<'_>| {
+                unchanged.contains_key(&**key) && !is_told(told, key, raw)
+            };
+            object.attributes.iter().find(stray).map(|(key, _)| key.to_string())
+        };
+        let Some(key) = sent.find_map(|object| strays(&object)) else { return };
+        unchanged.remove(&*key);
+    }
 }
 
 /// The last value of an attribute in a run.

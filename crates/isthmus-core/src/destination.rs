@@ -172,6 +172,9 @@ pub trait Destination: Send + Sync + fmt::Debug {
 
     /// What each of `run` has to say that is not in `told`: messages of one lane that are mirrored
     /// and share a request, in order.
+    ///
+    /// The last value of each attribute counts. But what one of them leaves out it must say as it was
+    /// told: it may be mapped again as a whole after a crash, when those after it have ended.
     fn differences(&self, run: &[&Message], _told: Option<&Told>) -> Vec<Difference> {
         vec![Difference::Whole; run.len()]
     }

@@ -95,7 +95,7 @@ impl Keeper {
         let mark = keeper.store.mark()?;
         let known = match mark.filter(|mark| mark.recipient == keeper.recipient) {
             Some(mark) => {
-                let open = keeper.open_since(mark.position, journal)?;
+                let open = keeper.open_since(&mark, journal)?;
                 let found = match open {
                     Some(open) if open.is_empty() => Some(BTreeSet::new()),
                     Some(open) if mark.mappings == mappings => finding.lanes(&open)?,
@@ -109,24 +109,27 @@ impl Keeper {
             Some((mark, lanes)) => {
                 let forgotten: Vec<Retold> = lanes.into_iter().map(|lane| (lane, None)).collect();
                 let position = keeper.written.unwrap_or(mark.position);
-                keeper.store.apply(&forgotten, &keeper.mark_at(position))?;
+                keeper.store.apply(&forgotten, &keeper.mark_at(position, true))?;
             }
             None => keeper.store.clear()?,
         }
         Ok(keeper)
     }
 
-    /// The objects of requests that were written down from the entry at `position` on; nothing where
-    /// that cannot be told. Takes note of the last entry.
+    /// The objects of requests that `mark` does not cover; nothing where that cannot be told. Takes
+    /// note of the last entry.
     fn open_since(
         &mut self,
-        position: u64,
+        mark: &Mark,
         journal: &dyn Journal,
     ) -> Result<Option<BTreeSet<ObjectKey>>, JournalError> {
         let mut open = BTreeSet::new();
         let mut last = None;
-        let complete = journal.read_from(position, &mut |at, bytes| {
+        let complete = journal.read_from(mark.position, &mut |at, bytes| {
             last = Some(at);
+            if mark.covers && at == mark.position {
+                return Ok(());
+            }
             let entry = Entry::decode(bytes)?;
             open.extend(intents(&entry).flat_map(|intent| intent.objects.0.iter().copied()));
             Ok(())
@@ -148,7 +151,7 @@ impl Keeper {
         changes: &[Retold],
     ) -> Result<(), StateError> {
         self.open.remove(&request);
-        if changes.is_empty() { Ok(()) } else { self.settle(changes) }
+        self.settle(changes)
     }
 
     /// Keeps how far the mirror may be believed now.
@@ -157,15 +160,17 @@ impl Keeper {
     }
 
     fn settle(&self, changes: &[Retold]) -> Result<(), StateError> {
-        let Some(position) = self.open.values().min().copied().or(self.written) else {
+        let mark = match (self.open.values().min(), self.written) {
+            (Some(position), _) => self.mark_at(*position, false),
+            (None, Some(position)) => self.mark_at(position, true),
             // No request has left: nothing can have been told.
-            return Ok(());
+            (None, None) => return Ok(()),
         };
-        self.store.apply(changes, &self.mark_at(position))
+        self.store.apply(changes, &mark)
     }
 
-    fn mark_at(&self, position: u64) -> Mark {
-        Mark { recipient: self.recipient.clone(), mappings: self.mappings, position }
+    fn mark_at(&self, position: u64, covers: bool) -> Mark {
+        Mark { recipient: self.recipient.clone(), mappings: self.mappings, position, covers }
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
 use crate::runtime::RuntimeError;
 use anyhow::{Context, anyhow};
+use isthmus_config::resource::DestinationSettings;
 use isthmus_config::server::DeliveryConfig;
-use isthmus_core::destination::Priority;
+use isthmus_core::destination::{Lane, Priority};
 use isthmus_core::seam::{Backoff, Clock, Http, Random};
 use isthmus_delivery::dispatcher::Manner;
 use isthmus_delivery::engine::{Engine, EngineConfig, EngineError, Handle, Parts, StreamSpec};
@@ -14,7 +15,9 @@ use isthmus_delivery::journal::stored::{Keep, StoredJournal};
 use isthmus_delivery::ledger::Ledger;
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_log::{Log, RealDisk};
+use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::mirror::Mirror;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,6 +38,8 @@ pub(crate) struct Ground {
     pub(crate) folder: PathBuf,
     pub(crate) events: Log,
     pub(crate) dead_letters: DeadLetters,
+    /// Holds what each destination was told.
+    pub(crate) state: State,
     pub(crate) history: StoredHistory,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -256,6 +261,15 @@ impl Deliveries {
         });
         let (engine, handle) = Engine::open(parts, specs.collect())?;
         let engine = engine.recording_to(Arc::new(ground.history.clone()));
+        let mirror = Mirror::open(&ground.state, name)?;
+        let DestinationSettings::Braze(settings) = &destination.resource.settings;
+        let engine = if settings.mirror {
+            engine.mirroring_in(Arc::new(mirror), fingerprint(&streams))?
+        } else {
+            // What is told from now on would not be known.
+            mirror.clear()?;
+            engine
+        };
         let stop = CancellationToken::new();
         let (engine_stop, engine_name) = (stop.clone(), name.to_owned());
         self.ended.spawn(async move { (engine_name, engine.run(engine_stop).await) });
@@ -294,6 +308,14 @@ impl Deliveries {
 fn streams_of(assembly: &Assembly, destination: &str) -> Vec<AssembledStream> {
     let of = |stream: &&AssembledStream| stream.resource.destination == destination;
     assembly.streams.iter().filter(of).cloned().collect()
+}
+
+/// Stands for what `streams` are: where it is the same, so is what they map an item to.
+fn fingerprint(streams: &[AssembledStream]) -> u64 {
+    let mut resources: Vec<String> =
+        streams.iter().map(|stream| format!("{:?}", stream.resource)).collect();
+    resources.sort_unstable();
+    Lane::of(&resources.join("\n")).0
 }
 
 /// A name that is safe as a folder's: other characters are written as `%` and two hex digits.

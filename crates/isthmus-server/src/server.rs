@@ -118,6 +118,7 @@ impl Server {
             folder: folder.join("delivery"),
             events: events.clone(),
             dead_letters: dead_letters.clone(),
+            state: state.clone(),
             history: history.clone(),
             http: http.clone(),
             clock: clock.clone(),

@@ -29,6 +29,8 @@ pub struct Mark {
     /// Position of an entry of the destination's journal: of every request that was written down
     /// before it, the mirror knows how it ended.
     pub position: u64,
+    /// Whether it knows that of the requests of this entry, too.
+    pub covers: bool,
 }
 
 /// What version 1 stores of a user.
@@ -44,6 +46,7 @@ struct StoredMark {
     recipient: String,
     mappings: u64,
     position: u64,
+    covers: bool,
 }
 
 /// The mirror of one destination. Cheap to clone; clones share what is in memory.
@@ -91,8 +94,8 @@ impl Mirror {
     pub fn mark(&self) -> Result<Option<Mark>, StateError> {
         let Some(row) = self.rows.get(self.mark_key())? else { return Ok(None) };
         let stored: StoredMark = crate::decode(WHAT, VERSION, &row)?;
-        let StoredMark { recipient, mappings, position } = stored;
-        Ok(Some(Mark { recipient, mappings, position }))
+        let StoredMark { recipient, mappings, position, covers } = stored;
+        Ok(Some(Mark { recipient, mappings, position, covers }))
     }
 
     /// Keeps `changes`, and `mark` with them, all or none; no value forgets a user.
@@ -108,8 +111,8 @@ impl Mirror {
                 None => batch.remove(&self.rows, self.key(*lane)),
             }
         }
-        let Mark { recipient, mappings, position } = mark.clone();
-        let stored = StoredMark { recipient, mappings, position };
+        let Mark { recipient, mappings, position, covers } = mark.clone();
+        let stored = StoredMark { recipient, mappings, position, covers };
         batch.insert(&self.rows, self.mark_key(), crate::encode(VERSION, &stored));
         let mut recent = self.recent();
         batch.commit()?;
@@ -211,7 +214,7 @@ mod tests {
     }
 
     fn mark(position: u64) -> Mark {
-        Mark { recipient: "shop".to_owned(), mappings: 7, position }
+        Mark { recipient: "shop".to_owned(), mappings: 7, position, covers: true }
     }
 
     #[test]

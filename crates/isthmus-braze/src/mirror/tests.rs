@@ -99,8 +99,13 @@ fn of_objects_that_share_a_request_the_last_values_count() {
     assert_eq!(run(&[r#""plan":"b""#, r#""plan":"a""#]), "\n", "there and back");
     assert_eq!(
         run(&[r#""plan":"b","seats":2"#, r#""plan":"a""#]),
-        "{ana,\"seats\":2}\n",
-        "what differs is sent all the same"
+        "{ana,\"plan\":\"b\",\"seats\":2}\n{ana,\"plan\":\"a\"}",
+        "one that is sent may be read again without the other"
+    );
+    assert_eq!(
+        run(&[r#""plan":"b""#, r#""plan":"a""#, r#""seats":2"#]),
+        "\n\n{ana,\"seats\":2}",
+        "what goes there and back apart from it is not sent"
     );
     assert_eq!(
         run(&[r#""plan":"b""#, r#""plan":"c""#]),

@@ -1,5 +1,6 @@
 mod history;
 mod jobs;
+mod mirroring;
 mod vendor;
 
 use super::*;

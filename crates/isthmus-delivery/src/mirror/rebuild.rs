@@ -65,7 +65,7 @@ pub fn rebuild(
         streams,
         rebuilt: Rebuilt::default(),
         open: HashMap::new(),
-        edited: HashSet::new(),
+        reworded: HashSet::new(),
     };
     let mut failed = None;
     for chunk in entries.chunks() {
@@ -92,6 +92,9 @@ struct Open {
     sifted: Option<HashSet<Lane>>,
 }
 
+/// One of the objects of a user in a request; no answer where the vendor did not take it.
+type Part = (ObjectKey, Message, Option<Answered>);
+
 /// What an object said.
 enum Said {
     /// What a user is like.
@@ -107,8 +110,8 @@ struct Building<'a> {
     streams: &'a BTreeMap<u32, Arc<dyn Mapping>>,
     rebuilt: Rebuilt,
     open: HashMap<u64, Open>,
-    /// Objects that were sent again by somebody who may have edited them.
-    edited: HashSet<ObjectKey>,
+    /// Objects of which the log does not say what exactly was sent.
+    reworded: HashSet<ObjectKey>,
 }
 
 impl Building<'_> {
@@ -144,7 +147,7 @@ impl Building<'_> {
                     self.ended(&open, &marks)?;
                 }
                 Step::Decided(decided) if decided.decision == Decision::Resend => {
-                    self.edited.extend(&decided.objects.0);
+                    self.reworded.extend(&decided.objects.0);
                 }
                 Step::Aside(_) | Step::Decided(_) | Step::Billed(_) => {}
             }
@@ -162,7 +165,7 @@ impl Building<'_> {
                     place: *place,
                     part: *part,
                 };
-                self.edited.extend(stream.revived.iter().map(key));
+                self.reworded.extend(stream.revived.iter().map(key));
             }
         }
         Ok(())
@@ -184,36 +187,41 @@ impl Building<'_> {
     }
 
     fn ended(&mut self, open: &Open, marks: &[Option<Mark>]) -> Result<(), RemapError> {
-        let mut runs: BTreeMap<Lane, Vec<(Message, Answered)>> = BTreeMap::new();
-        let mut forgotten = HashSet::new();
+        let mut runs: BTreeMap<Lane, Vec<Part>> = BTreeMap::new();
         for (key, mark) in open.objects.iter().zip(marks) {
             let answered = match mark {
-                Some(Mark::DeliveredAtOnce | Mark::Delivered) => Answered::Accepted,
-                Some(Mark::Rejected | Mark::Again | Mark::Deferred) => continue,
-                Some(Mark::Expired | Mark::Unknown | Mark::Parked) | None => Answered::Unknown,
-            };
-            let message = match self.said(*key)? {
-                Said::Mirrored(message) => message,
-                Said::SomethingElse => continue,
-                Said::Lost => {
-                    self.rebuilt.lost += 1;
-                    self.rebuilt.users.clear();
-                    continue;
+                Some(Mark::DeliveredAtOnce | Mark::Delivered) => Some(Answered::Accepted),
+                Some(Mark::Rejected | Mark::Again | Mark::Deferred) => None,
+                Some(Mark::Expired | Mark::Unknown | Mark::Parked) | None => {
+                    Some(Answered::Unknown)
                 }
             };
-            let sifted = open.sifted.as_ref().is_none_or(|sifted| sifted.contains(&message.lane));
-            let exact = !self.edited.contains(key) && !sifted;
-            if answered == Answered::Unknown || !exact {
-                forgotten.insert(message.lane);
+            match self.said(*key)? {
+                Said::Mirrored(message) => {
+                    runs.entry(message.lane).or_default().push((*key, message, answered));
+                }
+                Said::Lost if answered.is_some() => {
+                    self.rebuilt.lost += 1;
+                    self.rebuilt.users.clear();
+                }
+                Said::SomethingElse | Said::Lost => {}
             }
-            runs.entry(message.lane).or_default().push((message, answered));
         }
         for (lane, run) in runs {
-            if forgotten.contains(&lane) {
+            let sifted = open.sifted.as_ref().is_none_or(|sifted| sifted.contains(&lane));
+            let inexact = sifted || run.iter().any(|(key, ..)| self.reworded.contains(key));
+            let accepted = |(.., answered): &Part| *answered == Some(Answered::Accepted);
+            // What one of several left out, the others were to say.
+            let torn = run.len() > 1 && !run.iter().all(accepted);
+            if inexact || torn {
+                self.reworded.extend(run.iter().map(|(key, ..)| *key));
                 self.rebuilt.users.remove(&lane);
                 continue;
             }
-            let run: Vec<_> = run.iter().map(|(message, answered)| (message, *answered)).collect();
+            let run: Vec<(&Message, Answered)> = run
+                .iter()
+                .filter_map(|(_, message, answered)| Some((message, (*answered)?)))
+                .collect();
             match self.destination.retold(self.rebuilt.users.get(&lane), &run) {
                 Some(told) => drop(self.rebuilt.users.insert(lane, told)),
                 None => drop(self.rebuilt.users.remove(&lane)),
