@@ -9,7 +9,7 @@ use crate::governor::SharedGovernor;
 use crate::health::{Condition, Health, on_the_wall, until};
 use crate::history::{Observed, Recorder};
 use crate::journal::{
-    Aside, Checkpoint, Entry, Fate, Intent, ObjectKey, Objects, Progress, Step, StreamRecord,
+    Aside, Checkpoint, Entry, Fate, Intent, ObjectKey, Objects, Progress, Step, StreamRecord, Tried,
 };
 use crate::lanes::{Lanes, Queued, Ticket};
 use crate::metrics::Meters;
@@ -370,14 +370,7 @@ impl Dispatcher {
                 stream.discard(MORE_PARTS);
                 continue;
             };
-            if stream.was_done(place, part) {
-                done.push(part);
-                continue;
-            }
-            if let Some(job) = &mut stream.job
-                && job.skips.contains(place, part)
-            {
-                job.record.skipped += 1;
+            if stream.was_done(place, part) || stream.leaves_out(place, part) {
                 done.push(part);
                 continue;
             }
@@ -404,16 +397,7 @@ impl Dispatcher {
                 let stream = stream.name.clone();
                 Delivery { stream, place, part, accepted_at, message }
             };
-            let ticket = Ticket {
-                stream: stream.number,
-                item: Some(item),
-                priority: stream.priority,
-                since,
-                attempts: tried.map_or(0, |tried| tried.attempts),
-                failing_since: now.monotonic,
-                unknown: tried.is_some_and(|tried| tried.unknown),
-                group: None,
-            };
+            let ticket = ticket(stream, item, since, tried, now);
             if let Ok(message) = &message
                 && self.lanes.is_idle(message.lane)
                 && let Some(saved) = self.mirroring.is_unchanged(message)
@@ -863,6 +847,26 @@ const MORE_PARTS: &str = "more objects than an item may have";
 
 fn oversized(actual: usize, max: usize) -> String {
     format!("object of {actual} bytes exceeds {max} bytes")
+}
+
+/// The ticket of an object that was mapped now.
+fn ticket(
+    stream: &Stream,
+    item: u64,
+    since: Timestamp,
+    tried: Option<Tried>,
+    now: Moment,
+) -> Ticket {
+    Ticket {
+        stream: stream.number,
+        item: Some(item),
+        priority: stream.priority,
+        since,
+        attempts: tried.map_or(0, |tried| tried.attempts),
+        failing_since: now.monotonic,
+        unknown: tried.is_some_and(|tried| tried.unknown),
+        group: None,
+    }
 }
 
 /// Notes that the object of `key` ended without a request.

@@ -29,6 +29,9 @@ use std::fmt;
 
 const VERSION: u8 = 3;
 
+/// Is shown the position of an entry, and the entry.
+pub type VisitAt<'a> = dyn FnMut(u64, &[u8]) -> Result<(), JournalError> + 'a;
+
 /// Where entries are kept. The server passes a log of the destination's own.
 pub trait Journal: Send + Sync + fmt::Debug {
     /// Appends `entry`; returns its position once it survives power loss.
@@ -42,11 +45,7 @@ pub trait Journal: Send + Sync + fmt::Debug {
 
     /// Shows the entries from the one at `position` on, in order, each with its own; `false` and
     /// nothing where that one is not there any more.
-    fn read_from(
-        &self,
-        position: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
-    ) -> Result<bool, JournalError>;
+    fn read_from(&self, position: u64, visit: &mut VisitAt<'_>) -> Result<bool, JournalError>;
 
     /// Starting needs nothing before `checkpoint`: what the ledger does not need either may go.
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError>;

@@ -4,7 +4,7 @@
 
 use crate::dead_letters::{DeadLetterStore, LetterChange, with_history};
 use crate::history::{HistoryStore, Observed};
-use crate::journal::{Entry, Journal, JournalError};
+use crate::journal::{Entry, Journal, JournalError, VisitAt};
 use crate::ledger::EntryReader;
 use crate::mirror::{MirrorStore, Retold};
 use crate::source::{EventSource, SourceError, SourceRecord};
@@ -154,11 +154,7 @@ impl Journal for MemoryJournal {
         entries.range(from..).try_for_each(|(_, entry)| visit(entry))
     }
 
-    fn read_from(
-        &self,
-        position: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
-    ) -> Result<bool, JournalError> {
+    fn read_from(&self, position: u64, visit: &mut VisitAt<'_>) -> Result<bool, JournalError> {
         let entries = lock(&self.entries);
         if !entries.contains_key(&position) {
             return Ok(false);
@@ -236,13 +232,19 @@ impl DeadLetterStore for MemoryDeadLetters {
 /// A mirror in memory. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryMirror {
-    kept: Arc<Mutex<(BTreeMap<Lane, Arc<Told>>, Option<Mark>)>>,
+    kept: Arc<Mutex<Mirrored>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Mirrored {
+    users: BTreeMap<Lane, Arc<Told>>,
+    mark: Option<Mark>,
 }
 
 impl MemoryMirror {
     /// How many users it knows.
     pub fn len(&self) -> usize {
-        lock(&self.kept).0.len()
+        lock(&self.kept).users.len()
     }
 
     /// Whether it knows nobody.
@@ -259,27 +261,27 @@ impl MemoryMirror {
 
 impl MirrorStore for MemoryMirror {
     fn get(&self, lane: Lane) -> Result<Option<Arc<Told>>, StateError> {
-        Ok(lock(&self.kept).0.get(&lane).cloned())
+        Ok(lock(&self.kept).users.get(&lane).cloned())
     }
 
     fn mark(&self) -> Result<Option<Mark>, StateError> {
-        Ok(lock(&self.kept).1.clone())
+        Ok(lock(&self.kept).mark.clone())
     }
 
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
         let mut kept = lock(&self.kept);
         for (lane, told) in changes {
             match told {
-                Some(told) => drop(kept.0.insert(*lane, Arc::clone(told))),
-                None => drop(kept.0.remove(lane)),
+                Some(told) => drop(kept.users.insert(*lane, Arc::clone(told))),
+                None => drop(kept.users.remove(lane)),
             }
         }
-        kept.1 = Some(mark.clone());
+        kept.mark = Some(mark.clone());
         Ok(())
     }
 
     fn clear(&self) -> Result<(), StateError> {
-        *lock(&self.kept) = Default::default();
+        *lock(&self.kept) = Mirrored::default();
         Ok(())
     }
 }

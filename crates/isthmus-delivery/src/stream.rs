@@ -316,6 +316,14 @@ impl Stream {
         self.before_items.contains(&place) || self.before_parts.contains(&(place, part))
     }
 
+    /// Whether a job leaves this object out; it counts that.
+    pub(crate) fn leaves_out(&mut self, place: Place, part: u16) -> bool {
+        let Some(job) = &mut self.job else { return false };
+        let skips = job.skips.contains(place, part);
+        job.record.skipped += u64::from(skips);
+        skips
+    }
+
     /// What is known of attempts to send this object, perhaps by a run before this one.
     pub(crate) fn tried(&self, place: Place, part: u16) -> Option<Tried> {
         self.tried.get(&(place, part)).copied()

@@ -1,6 +1,6 @@
 //! The journal on disk: a log of the destination's own.
 
-use super::{Entry, Journal, JournalError};
+use super::{Entry, Journal, JournalError, VisitAt};
 use crate::ledger::EntryReader;
 use isthmus_core::seam::{BoxFuture, Clock};
 use isthmus_core::{ByteSize, Timestamp};
@@ -121,11 +121,7 @@ impl Journal for StoredJournal {
         segments.iter().skip(first).try_for_each(|(base, end)| self.visit(*base, *end, visit))
     }
 
-    fn read_from(
-        &self,
-        position: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), JournalError>,
-    ) -> Result<bool, JournalError> {
+    fn read_from(&self, position: u64, visit: &mut VisitAt<'_>) -> Result<bool, JournalError> {
         let end = self.log.end();
         if !(self.log.start()..end).contains(&position) {
             return Ok(false);

@@ -86,7 +86,7 @@ impl Http for Registry {
             }
             let status = if mood == 0 { 503 } else { 201 };
             let bad = body.lines().enumerate().filter(|(_, line)| line.contains("=bad"));
-            let refused: String = bad.map(|(index, _)| format!("{index}\n")).collect();
+            let refused = bad.map(|(index, _)| index.to_string()).collect::<Vec<_>>().join("\n");
             let body = Bytes::from(if status == 201 { refused } else { String::new() });
             Ok(Reply { status, headers: http::HeaderMap::new(), body, received_at: clock.now() })
         })
@@ -344,11 +344,12 @@ async fn repeats_make_room_for_what_is_new() {
     let scene = Scene::new(1);
     let users: Vec<String> = (0..100).map(|n| format!("u{n}")).collect();
     let all = |value: &dyn Fn(usize) -> u32| -> String {
-        users.iter().enumerate().map(|(n, user)| format!("{user}:v={} ", value(n))).collect()
+        let words = users.iter().enumerate().map(|(n, user)| format!("{user}:v={}", value(n)));
+        words.collect::<Vec<_>>().join(" ")
     };
     assert_eq!(scene.say(&all(&|_| 1)).await.len(), 10);
     // Every lane has something queued, so that repeats are found while requests are filled.
-    let twice = format!("{}{}", all(&|_| 2), all(&|n| if n % 10 == 0 { 3 } else { 1 }));
+    let twice = format!("{} {}", all(&|_| 2), all(&|n| if n % 10 == 0 { 3 } else { 1 }));
     let bodies = scene.say(&twice).await;
     assert!(bodies.len() <= 12, "{bodies:?}");
     assert_eq!(scene.state(|state| state.redundant), 0);
