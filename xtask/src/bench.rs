@@ -14,7 +14,7 @@ struct Bench {
     of_users: bool,
 }
 
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 11] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
@@ -56,6 +56,12 @@ const BENCHES: [Bench; 10] = [
         about: "from the intake log to profiles with many users: events a second, memory",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "applier"],
         of_users: true,
+    },
+    Bench {
+        name: "mirror",
+        about: "what differs from what a million users were told, and what of it is sent twice",
+        cargo: &["bench", "--package", "isthmus-server", "--bench", "mirror", "--"],
+        of_users: false,
     },
     Bench {
         name: "mapping",
@@ -189,7 +195,7 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 10);
+        assert_eq!(select(&["all"]).unwrap().len(), 11);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
     }
 

@@ -129,9 +129,7 @@ impl Server {
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
         handle.wait_on_disk(&*clock).await;
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
-        for stream in &assembly.streams {
-            announce(stream);
-        }
+        assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
         let upkeep = Upkeep {
             history: history.clone(),
