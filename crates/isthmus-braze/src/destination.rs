@@ -2,7 +2,7 @@
 
 use crate::body::Layout;
 use crate::calls::TRACK;
-use crate::track::ATTRIBUTES;
+
 use crate::{check, cluster, edit, limits, mirror, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -159,7 +159,7 @@ impl Destination for Braze {
     }
 
     fn is_mirrored(&self, message: &Message) -> bool {
-        self.mirrors && message.section == ATTRIBUTES
+        self.mirrors && mirror::concerns(message)
     }
 
     fn differences(&self, run: &[&Message], told: Option<&Told>) -> Vec<Difference> {

@@ -14,8 +14,8 @@
 //!   answers success where it has none. Nothing is remembered of it before another object did.
 
 use crate::body::{Layout, UPDATE_ONLY};
+use crate::calls::{ATTRIBUTES, DELETE_EXTERNAL_IDS, EVENTS, PURCHASES};
 use crate::check::{MERGE_OBJECTS, PRIMARY};
-use crate::track::{ATTRIBUTES, EVENTS, PURCHASES};
 use crate::value::CHARACTERS_MAX;
 use isthmus_core::destination::{Answered, Cost, Delivery, Difference, Message, Saved, Told};
 use isthmus_core::json;
@@ -123,10 +123,23 @@ fn identifier(name: &str, raw: &str) -> Option<String> {
     }
 }
 
+/// Whether `message` has to do with what users were told: attributes tell, and a deletion makes
+/// everything untold.
+pub(crate) fn concerns(message: &Message) -> bool {
+    message.section == ATTRIBUTES || deletes(message)
+}
+
+fn deletes(message: &Message) -> bool {
+    message.section.call() == DELETE_EXTERNAL_IDS.call()
+}
+
 /// What each of `run` has to say beyond `told`.
 pub(crate) fn differences(run: &[&Message], told: Option<&Told>) -> Vec<Difference> {
     let whole = || vec![Difference::Whole; run.len()];
     let Some(told) = told else { return whole() };
+    if run.iter().any(|message| deletes(message)) {
+        return whole();
+    }
     let objects: Option<Vec<Object<'_>>> =
         run.iter().map(|message| Object::of(&message.payload)).collect();
     let Some(objects) = objects else { return whole() };
@@ -207,6 +220,11 @@ fn is_told(told: &Told, key: &str, raw: &str) -> bool {
 pub(crate) fn retold(told: Option<&Told>, run: &[(&Message, Answered)]) -> Option<Told> {
     let mut told = told.cloned();
     for (message, answered) in run {
+        if deletes(message) {
+            // Gone, or perhaps gone.
+            told = None;
+            continue;
+        }
         // Whoever it is about, nothing is certain any more.
         let object = Object::of(&message.payload)?;
         let about_them = told.as_ref().is_some_and(|told| told.identifier == object.identifier);

@@ -8,7 +8,7 @@
 
 use anyhow::{Context, anyhow, ensure};
 use isthmus_braze::Braze;
-use isthmus_config::resource::{BrazeDestination, BrazeLimits};
+use isthmus_config::resource::{BrazeDestination, BrazeLimits, OnErasure};
 use isthmus_config::{Secret, SecretRef};
 use isthmus_core::destination::{
     Answered, Destination, Difference, Guarantee, Lane, Mapped, Message, Section, Verdict,
@@ -53,6 +53,8 @@ fn braze() -> anyhow::Result<Braze> {
         endpoint: "US-05".to_owned(),
         rest_key: SecretRef::Literal(Secret::new("key")),
         app_id: None,
+        identify_settle: Duration::from_secs(1),
+        on_erasure: OnErasure::Delete,
         mirror: true,
         limits: BrazeLimits::default(),
     };
@@ -74,6 +76,7 @@ fn message(user: u64, version: u64) -> Message {
         name: "user update".to_owned(),
         payload,
         guarantee: Guarantee::AtLeastOnce,
+        after: None,
     }
 }
 

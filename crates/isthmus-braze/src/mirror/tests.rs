@@ -10,6 +10,7 @@ fn message(payload: &str) -> Message {
         name: "user update".to_owned(),
         payload: payload.to_owned(),
         guarantee: Guarantee::AtLeastOnce,
+        after: None,
     }
 }
 
@@ -257,5 +258,17 @@ proptest::proptest! {
         let answered: Vec<_> = run.iter().map(|message| (*message, Answered::Accepted)).collect();
         let told = retold(Some(&ana("\"v\":1")), &answered);
         assert_eq!(differences(&run, told.as_ref()).len(), 2);
+    }
+}
+
+/// Whoever comes back under the same id is new to Braze.
+#[test]
+fn of_a_deleted_user_nothing_is_told_any_more() {
+    let deletion = Message { section: DELETE_EXTERNAL_IDS, ..of_ana("") };
+    assert!(concerns(&deletion));
+    let told = ana(r#""plan":"pro""#);
+    assert_eq!(sent(Some(&told), std::slice::from_ref(&deletion)), "{ana}");
+    for answered in [Answered::Accepted, Answered::Unknown] {
+        assert_eq!(retold(Some(&told), &[(&deletion, answered)]), None);
     }
 }

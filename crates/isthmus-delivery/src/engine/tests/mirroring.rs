@@ -205,6 +205,7 @@ impl Mapping for Sayings {
             name: event.event_type.to_owned(),
             payload: format!("{user} {}", event.event_type),
             guarantee: Guarantee::AtLeastOnce,
+            after: None,
         }));
     }
 }
