@@ -11,6 +11,7 @@ use isthmus_core::json;
 use isthmus_core::profile::{Change, Properties};
 use serde_json::Value;
 use std::borrow::Cow;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Where an event was sent from that says nothing of its library.
 pub const HTTP_LIBRARY: &str = "http/2.0";
@@ -43,6 +44,31 @@ pub enum Said {
 pub fn library(fields: Option<&str>) -> Cow<'static, str> {
     let said = json::member(fields.unwrap_or_default(), "library").and_then(text);
     said.map_or(Cow::Borrowed(HTTP_LIBRARY), Cow::Owned)
+}
+
+/// What of `fields`, a raw JSON object, has to do with built-in properties, hashed: with the same
+/// digest twice, [`apply`] and [`library`] come to the same.
+pub fn digest(fields: Option<&str>, has_revenue: bool, said: Said) -> u64 {
+    const OTHERS: [&str; 8] = [
+        "language",
+        "app_version",
+        "version_name",
+        "start_version",
+        "paying",
+        "user_agent",
+        "library",
+        "dma",
+    ];
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut digest = u64::from(has_revenue) << 1 | u64::from(said == Said::ByEvent);
+    for (name, raw) in json::members(fields.unwrap_or_default()) {
+        let known = PLAIN.iter().chain(&PLACE).chain(&OTHERS).position(|known| *known == name);
+        if let Some(slot) = known {
+            let value = xxh3_64(raw.as_bytes()).rotate_left(u32::try_from(slot).unwrap_or(0));
+            digest = (digest ^ value).wrapping_mul(SPREAD);
+        }
+    }
+    digest
 }
 
 /// Applies what `fields`, the raw JSON object of an event's fields, says to `built_in`. Returns what
@@ -253,6 +279,22 @@ mod tests {
         "#);
         let unknown = r#"{"user_agent":"our-server/1"}"#;
         assert_snapshot!(told(&mut built_in, unknown, Said::ByEvent), @"");
+    }
+
+    #[test]
+    fn a_digest_is_about_what_counts() {
+        let of = |fields: &str| digest(Some(fields), false, Said::ByEvent);
+        let plain = of(r#"{"platform":"iOS","ip":"1.1.1.1","price":3}"#);
+        assert_eq!(plain, of(r#"{"platform":"iOS","ip":"2.2.2.2","quantity":1}"#));
+        for other in [
+            r#"{"platform":"Web"}"#,
+            r#"{"os_name":"iOS"}"#,
+            r#"{"platform":"iOS","library":"x"}"#,
+            r#"{"platform":"iOS","city":""}"#,
+        ] {
+            assert_ne!(plain, of(other), "{other}");
+        }
+        assert_ne!(plain, digest(Some(r#"{"platform":"iOS"}"#), true, Said::ByEvent));
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub mod user_map;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Blocks of tables that are kept in memory: people who are seen again after a while are read from
+/// them.
+const CACHE_BYTES: u64 = 128 << 20;
+
 /// An atomic batch of writes over any keyspaces; nothing of it shows before its commit.
 pub type WriteBatch = fjall::OwnedWriteBatch;
 
@@ -47,7 +51,7 @@ impl StateError {
 impl State {
     /// Opens the engine in `folder`, creating it if needed. One process at a time.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        Ok(Self { database: fjall::Database::builder(folder).open()? })
+        Ok(Self { database: fjall::Database::builder(folder).cache_size(CACHE_BYTES).open()? })
     }
 
     /// The keyspace called `name`, created if needed.

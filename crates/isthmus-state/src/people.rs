@@ -274,6 +274,11 @@ impl Link {
         key.extend_from_slice(id.as_bytes());
     }
 
+    /// The bytes that [`Self::fill`] writes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Kind and id; `None` when the bytes are not those of a link.
     pub fn id(&self) -> Option<(IdKind, &str)> {
         let (kind, rest) = self.0.split_first()?;

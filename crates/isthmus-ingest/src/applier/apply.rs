@@ -635,8 +635,7 @@ fn change_built_in(
     said: Said,
 ) -> Result<Vec<profile::Change>, StateError> {
     let has_revenue = built_in::has_revenue(event.event_properties);
-    let hash = xxh3_64(event.fields.unwrap_or_default().as_bytes())
-        ^ (u64::from(has_revenue) << 1 | u64::from(said == Said::ByEvent));
+    let hash = built_in::digest(event.fields, has_revenue, said);
     let memo = directory.memo(person)?;
     if memo.fields.replace(hash) == Some(hash) {
         return Ok(Vec::new());

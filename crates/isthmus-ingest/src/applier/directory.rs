@@ -15,9 +15,10 @@ use isthmus_state::user_map::UserMap;
 use isthmus_state::{State, StateError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Ids kept in memory per generation: about 150 bytes each.
-const IDS_RECENT: usize = 400_000;
+/// Ids kept in memory per generation: about 30 bytes each.
+const IDS_RECENT: usize = 1_500_000;
 /// Persons kept in memory per generation: about 900 bytes each with a common profile.
 const PERSONS_RECENT: usize = 200_000;
 /// Devices and merges that a person remembers; of what is beyond, state is searched when it matters.
@@ -35,7 +36,9 @@ pub(super) struct Directory {
     map: UserMap,
     tombstones: Tombstones,
     cursors: Cursors,
-    ids: Recent<Link, AmplitudeId>,
+    ids: Recent<IdHash, AmplitudeId>,
+    /// Of this run alone, so that nobody can choose ids whose hashes are the same.
+    seed: u64,
     persons: Recent<AmplitudeId, Known>,
     /// Persons that differ from state; each is in `persons`.
     changed: BTreeSet<AmplitudeId>,
@@ -58,6 +61,9 @@ pub(super) struct Directory {
     expected: BTreeSet<AmplitudeId>,
     pub(super) cursor: ApplierCursor,
 }
+
+/// Ninety-six bits of hash stand for an id: among billions of ids no two are expected to share one.
+type IdHash = (u64, u32);
 
 /// A person in memory.
 #[derive(Debug)]
@@ -102,6 +108,7 @@ impl Directory {
             cursors,
             state: state.clone(),
             ids: Recent::new(IDS_RECENT),
+            seed: random.next_u64(),
             persons: Recent::new(PERSONS_RECENT),
             changed: BTreeSet::new(),
             erased: BTreeSet::new(),
@@ -149,7 +156,8 @@ impl Directory {
         id: &str,
     ) -> Result<Option<AmplitudeId>, StateError> {
         Link::fill(&mut self.key, project, kind, id);
-        if let Some(person) = self.ids.get(self.key.as_slice()).copied() {
+        let hash = id_hash(&self.key, self.seed);
+        if let Some(person) = self.ids.get(&hash).copied() {
             return self.canonical(person);
         }
         let found = match self.linked.get(self.key.as_slice()) {
@@ -157,7 +165,7 @@ impl Directory {
             None => self.people.find(project, kind, id)?,
         };
         let Some(found) = found else { return Ok(None) };
-        self.ids.insert(Link::filled(&self.key), found);
+        self.ids.insert(hash, found);
         self.canonical(found)
     }
 
@@ -170,7 +178,7 @@ impl Directory {
         person: AmplitudeId,
     ) -> Result<(), StateError> {
         Link::fill(&mut self.key, project, kind, id);
-        self.ids.insert(Link::filled(&self.key), person);
+        self.ids.insert(id_hash(&self.key, self.seed), person);
         self.linked.insert(Link::filled(&self.key), Some(person));
         if kind == IdKind::Device {
             let devices = &mut self.person_mut(person)?.devices;
@@ -353,7 +361,8 @@ impl Directory {
         let mut devices = Vec::new();
         for link in links {
             let Some((kind, id)) = link.id() else { continue };
-            let leads_to_them = match self.ids.get(&link).copied() {
+            let hash = id_hash(link.bytes(), self.seed);
+            let leads_to_them = match self.ids.get(&hash).copied() {
                 Some(person) => family.contains(&person),
                 None => match self.linked.get(&link) {
                     Some(person) => person.is_some_and(|person| family.contains(&person)),
@@ -373,7 +382,7 @@ impl Directory {
                 IdKind::Device => devices.push(id.to_owned()),
                 IdKind::User => self.unmap(project, id)?,
             }
-            self.ids.remove(&link);
+            self.ids.remove(&hash);
             self.linked.insert(link, None);
         }
         for id in family {
@@ -484,4 +493,11 @@ impl Directory {
         self.seen.forget(now)?;
         Ok(self.cursor)
     }
+}
+
+fn id_hash(link: &[u8], seed: u64) -> IdHash {
+    let hash = xxh3_128_with_seed(link, seed);
+    #[expect(clippy::cast_possible_truncation, reason = "parts of a hash")]
+    let parts = ((hash >> 64) as u64, hash as u32);
+    parts
 }

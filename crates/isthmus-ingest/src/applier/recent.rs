@@ -1,24 +1,26 @@
 //! A map that remembers what was used lately.
 
+use rustc_hash::FxHashMap;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::Hash;
 
 /// Two generations of entries: what was used since the last turn, and what was used before it.
+///
+/// Keys are numbers that nobody outside chooses: hashing them costs next to nothing.
 ///
 /// Entries leave only in [`Recent::turn`], so whoever holds changes that are not yet written
 /// decides when that is safe. Memory is bounded by twice the capacity plus what one turn adds.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     capacity: usize,
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: FxHashMap<K, V>,
+    old: FxHashMap<K, V>,
 }
 
 impl<K: Eq + Hash, V> Recent<K, V> {
     /// A map whose generations hold about `capacity` entries each.
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, young: HashMap::new(), old: HashMap::new() }
+        Self { capacity, young: FxHashMap::default(), old: FxHashMap::default() }
     }
 
     /// The entry of `key`, which counts as used.

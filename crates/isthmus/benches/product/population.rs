@@ -87,8 +87,27 @@ pub(crate) async fn fill(server: &Process, users: u64) -> anyhow::Result<Duratio
     }
 }
 
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Senders {
+    /// Anybody at any time: the hardest there is, because nobody sends twice within a while.
+    Anybody,
+    /// As people use products: a few are there at a time, send some events each, and are followed by
+    /// others.
+    Sessions,
+}
+
+/// Users of one connection who are there at a time, and events that each sends before others come.
+const SESSIONS_AT_ONCE: u64 = 2_000;
+const EVENTS_PER_SESSION: u64 = 20;
+
 /// Posts mixed traffic of all users as fast as it is taken, until `until`; returns the events.
-pub(crate) async fn traffic(address: &str, users: u64, until: Instant) -> anyhow::Result<u64> {
+pub(crate) async fn traffic(
+    address: &str,
+    users: u64,
+    senders: Senders,
+    until: Instant,
+) -> anyhow::Result<u64> {
     let clock = Arc::new(SystemClock::new());
     let mut tasks: JoinSet<anyhow::Result<u64>> = JoinSet::new();
     for seed in 0..CONNECTIONS {
@@ -99,9 +118,15 @@ pub(crate) async fn traffic(address: &str, users: u64, until: Instant) -> anyhow
             Connection::open(address, "/2/httpapi", API_KEY, seed, users, per_request).await?;
         let (clock, random) = (clock.clone(), SeededRandom::new(seed));
         tasks.spawn(async move {
-            let mut events = 0;
+            let (mut events, first) = (0, random.below(users));
+            let at_once = SESSIONS_AT_ONCE.min(users);
             while now() < until {
-                connection.set_users(|| random.below(users));
+                connection.set_users(|| match senders {
+                    Senders::Anybody => random.below(users),
+                    Senders::Sessions => {
+                        (first + events / EVENTS_PER_SESSION + random.below(at_once)) % users
+                    }
+                });
                 connection.post(clock.now()).await?;
                 events += EVENTS_PER_REQUEST;
             }

@@ -3,7 +3,7 @@
 use crate::histogram::Histogram;
 use crate::ingest::applied;
 use crate::load::{connect, read_answer};
-use crate::population::{CONNECTIONS, SECRET_KEY, fill, start, traffic};
+use crate::population::{CONNECTIONS, SECRET_KEY, Senders, fill, start, traffic};
 use crate::process::{Process, folder, now, own_cpu};
 use isthmus_core::seam::{Random, SeededRandom};
 use std::collections::BTreeMap;
@@ -108,7 +108,11 @@ async fn measure(
     for seed in 0..READERS {
         tasks.spawn(Reader::open(server.address()).await?.ask(seed + 1, users, until));
     }
-    let sent = if with_ingest { traffic(server.address(), users, until).await? } else { 0 };
+    let sent = if with_ingest {
+        traffic(server.address(), users, Senders::Sessions, until).await?
+    } else {
+        0
+    };
     let mut seen = Seen::default();
     while let Some(finished) = tasks.join_next().await {
         seen.join(finished??);
