@@ -4,6 +4,7 @@
 //! stay in their files.
 
 pub mod deletions;
+mod project_ids;
 mod sync_ids;
 
 use anyhow::Context;
@@ -16,7 +17,7 @@ use std::path::Path;
 /// Connections kept: the control API is the only user.
 const CONNECTIONS_MAX: u32 = 2;
 
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS resources (
         kind TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -38,6 +39,7 @@ const SCHEMA: [&str; 5] = [
     ) STRICT",
     sync_ids::SCHEMA,
     deletions::SCHEMA,
+    project_ids::SCHEMA,
 ];
 
 /// The catalog, open. Cheap to clone.

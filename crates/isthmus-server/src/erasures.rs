@@ -116,7 +116,11 @@ impl Erasures {
         deletion.status = DeletionStatus::Submitted;
         deletion.submitted_at = Some(now.as_millis());
         deletion.events_from = Some(self.runtime.events.end());
-        self.runtime.catalog.put_deletion(deletion).await?;
+        if !self.runtime.catalog.put_deletion(deletion).await? {
+            // Taken back in this moment: nobody is told, and nothing waits for it.
+            deletion.status = DeletionStatus::Staging;
+            return Ok(());
+        }
         self.command(deletion).await
     }
 
@@ -155,7 +159,8 @@ impl Erasures {
             None => return self.command(deletion).await,
         };
         deletion.subject = Some(subject.to_json()?);
-        self.runtime.catalog.put_deletion(deletion).await
+        self.runtime.catalog.put_deletion(deletion).await?;
+        Ok(())
     }
 
     /// Whether every stream has passed the erasure, or has had its time.

@@ -4,6 +4,7 @@
 //! project, the secret key opens it (`amplitude-read.md` 1.2). A project without a secret key answers
 //! nobody.
 
+pub(crate) mod deletions;
 mod delivery_metrics;
 mod keys;
 mod period;
@@ -75,7 +76,7 @@ impl ReadApi {
         map: UserMap,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (known, turnstiles) = (RwLock::default(), Turnstiles::default());
+        let (known, turnstiles) = (RwLock::default(), Turnstiles::new(delivery_metrics::RULE));
         Self { clock, history, people, map, known, turnstiles }
     }
 
@@ -115,6 +116,18 @@ impl ReadApi {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let project = known.keys.project_of(api_key, secret_key);
         project.map(str::to_owned).map_err(|why| Refusal::new(StatusCode::UNAUTHORIZED, why))
+    }
+
+    /// Every project that can be read.
+    fn projects(&self) -> Vec<String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.keys.projects().map(str::to_owned).collect()
+    }
+
+    /// Whether the request has credentials with an API key that is no project's.
+    fn is_key_unknown(&self, headers: &HeaderMap) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.keys.is_unknown(headers)
     }
 
     /// The project that the request's credentials open.

@@ -206,6 +206,10 @@ impl Server {
             .merge(health::router(stopping))
             .merge(control::router(control))
             .merge(read_api::router(self.runtime.read_api.clone()))
+            .merge(read_api::deletions::router(
+                self.runtime.clone(),
+                config.privacy.deletion_delay_days,
+            ))
             .merge(profile_api::router(self.runtime.profile_api.clone()))
             .merge(ingest::router(Arc::new(ingest)))
             .fallback(|| async { ingest::refuse(400, "Invalid request path") });

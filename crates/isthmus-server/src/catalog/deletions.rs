@@ -108,7 +108,18 @@ impl Catalog {
             .await
             .context("deletions cannot be read")?;
             if let Some(row) = known {
-                ids.push(row.try_get("id")?);
+                let id: i64 = row.try_get("id")?;
+                // Whoever wants it sooner gets it sooner.
+                sqlx::query(
+                    "UPDATE deletions SET day = ? WHERE id = ? AND status = 'staging' AND day > ?",
+                )
+                .bind(new.day)
+                .bind(id)
+                .bind(new.day)
+                .execute(&mut *transaction)
+                .await
+                .context("deletion cannot be stored")?;
+                ids.push(id);
                 continue;
             }
             let added = sqlx::query(
@@ -150,10 +161,10 @@ impl Catalog {
         Ok(removed.rows_affected() > 0)
     }
 
-    /// Writes how far `deletion` is.
-    pub async fn put_deletion(&self, deletion: &Deletion) -> anyhow::Result<()> {
+    /// Writes how far `deletion` is; returns whether it is there, and was not taken back.
+    pub async fn put_deletion(&self, deletion: &Deletion) -> anyhow::Result<bool> {
         let events_from = deletion.events_from.map(i64::try_from).transpose()?;
-        sqlx::query(
+        let put = sqlx::query(
             "UPDATE deletions SET user_id = ?, status = ?, submitted_at = ?, events_from = ?,
              subject = ?, scrubbed_on = ?, receipt = ? WHERE id = ?",
         )
@@ -168,7 +179,7 @@ impl Catalog {
         .execute(&self.pool)
         .await
         .context("deletion cannot be stored")?;
-        Ok(())
+        Ok(put.rows_affected() > 0)
     }
 
     /// Leaves nothing in the file of what was removed from it.
@@ -218,11 +229,13 @@ mod tests {
             requester: "dpo@example.org",
             requested_at: 5,
         };
-        let ids = catalog.add_deletions(&[new(100), new(101), new(100)]).await.unwrap();
-        assert_eq!(ids, [1, 2, 1]);
+        let sooner = NewDeletion { day: "2026-03-18", ..new(100) };
+        let ids = catalog.add_deletions(&[new(100), new(101), sooner, new(100)]).await.unwrap();
+        assert_eq!(ids, [1, 2, 1, 1]);
         assert!(catalog.revoke_deletion(2).await.unwrap());
         let mut deletion = catalog.deletions().await.unwrap().remove(0);
         assert_eq!((deletion.amplitude_id, deletion.status), (100, DeletionStatus::Staging));
+        assert_eq!(deletion.day, "2026-03-18", "as soon as anybody asked");
         deletion.status = DeletionStatus::Submitted;
         deletion.events_from = Some(7);
         catalog.put_deletion(&deletion).await.unwrap();

@@ -5,14 +5,18 @@
 //! moments may be missing.
 
 use super::period::{BeyondRetention, Period, Span, printed};
-use super::turnstile::Closed;
+use super::turnstile::{Closed, Rule};
 use super::{ReadApi, Refusal};
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use isthmus_state::delivery_history::Tally;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 pub(super) const PATH: &str = "/api/2/event-streaming/delivery-metrics-summary";
+
+/// What Amplitude lets in of one project (`amplitude-read.md` 5).
+pub(super) const RULE: Rule = Rule { often: 12, per: Duration::from_mins(1), at_once: 4 };
 
 /// The answer, in the order of Amplitude's example.
 #[derive(Debug, Clone, PartialEq, Serialize)]

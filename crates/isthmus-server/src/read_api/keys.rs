@@ -31,6 +31,18 @@ impl Keys {
         Self { projects: projects.iter().map(reader).collect() }
     }
 
+    /// Every project.
+    pub(super) fn projects(&self) -> impl Iterator<Item = &str> {
+        self.projects.values().map(|reader| &*reader.project)
+    }
+
+    /// Whether there are credentials in `headers` whose API key is no project's.
+    pub(super) fn is_unknown(&self, headers: &HeaderMap) -> bool {
+        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = header.and_then(credentials);
+        given.is_some_and(|(api_key, _)| !self.projects.contains_key(&api_key))
+    }
+
     /// The project that the credentials in `headers` open, or why they do not.
     pub(super) fn project(&self, headers: &HeaderMap) -> Result<&str, &'static str> {
         const WANTED: &str =

@@ -62,6 +62,17 @@ impl Runtime {
         self.erasures_asked.notify_one();
         Ok(ids)
     }
+
+    /// Takes a deletion back; returns whether it had not begun.
+    pub(crate) async fn revoke_deletion(&self, deletion: &Deletion) -> Result<bool, RuntimeError> {
+        let revoked = self.catalog.revoke_deletion(deletion.id).await?;
+        if revoked {
+            let about = format!("person/{}", deletion.amplitude_id);
+            let (now, detail) = (self.clock.now(), format!("on {}", deletion.day));
+            self.catalog.note(API_ORIGIN, now, "ask no more to forget", &about, &detail).await?;
+        }
+        Ok(revoked)
+    }
 }
 
 fn report(deletion: Deletion) -> Result<ErasureReport, RuntimeError> {
