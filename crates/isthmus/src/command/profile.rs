@@ -1,4 +1,6 @@
-//! `isthmus profile`: what is known of one person.
+//! `isthmus profile`: what is known of one person, and having that forgotten.
+
+mod erase;
 
 use crate::client::{Client, Target, with_query};
 use crate::out;
@@ -16,6 +18,10 @@ pub(crate) struct Arguments {
 enum Action {
     /// Show ids, properties with the time since when each has its value, and what they were before.
     Show(Show),
+    /// Forget a person: here and, through the streams, at the destinations.
+    Erase(erase::Erase),
+    /// List the people who are or were to be forgotten.
+    Erasures(erase::Erasures),
 }
 
 /// Who is asked about.
@@ -56,22 +62,15 @@ struct Show {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Show(arguments) => show(arguments).await,
+        Action::Erase(arguments) => erase::erase(arguments).await,
+        Action::Erasures(arguments) => erase::erasures(arguments).await,
     }
 }
 
 async fn show(arguments: Show) -> anyhow::Result<()> {
     let Show { person, target, json } = arguments;
     let client = Client::new(&target)?;
-    let PersonId { user, device, amplitude_id } = person.id;
-    let path = with_query(
-        "/control/v1/profiles",
-        [
-            ("project", person.project),
-            ("user", user),
-            ("device", device),
-            ("amplitude_id", amplitude_id.map(|id| id.to_string())),
-        ],
-    );
+    let path = path(&person);
     if json {
         let report: serde_json::Value = client.get(&path).await?;
         out::line(serde_json::to_string_pretty(&report)?);
@@ -79,6 +78,20 @@ async fn show(arguments: Show) -> anyhow::Result<()> {
     }
     print(&client.get(&path).await?);
     Ok(())
+}
+
+/// Where the control API tells of `person`.
+fn path(person: &Person) -> String {
+    let PersonId { user, device, amplitude_id } = &person.id;
+    with_query(
+        "/control/v1/profiles",
+        [
+            ("project", person.project.clone()),
+            ("user", user.clone()),
+            ("device", device.clone()),
+            ("amplitude_id", amplitude_id.map(|id| id.to_string())),
+        ],
+    )
 }
 
 fn print(report: &ProfileReport) {
