@@ -9,7 +9,8 @@
 //! | submitted | a command in the intake log, after everything accepted so far | status, offset |
 //! | located | the applier forgot them and wrote an erasure into the event log | subject |
 //! | asked | every stream has passed that erasure, or the wait for them is over | |
-//! | done | logs, letters, samples and tables are rewritten | receipt; nothing that names them |
+//! | removed | logs, letters, samples and tables are rewritten | receipt; nothing that names them |
+//! | done | the catalog's own file is rewritten | status |
 
 mod subject;
 mod sweeping;
@@ -93,7 +94,7 @@ impl Erasures {
             if deletion.status == DeletionStatus::Staging && deletion.day <= today {
                 self.submit(&mut deletion, now).await?;
             }
-            if deletion.status != DeletionStatus::Submitted {
+            if deletion.status != DeletionStatus::Submitted || deletion.receipt.is_some() {
                 continue;
             }
             if deletion.subject.is_none() {
@@ -105,10 +106,10 @@ impl Erasures {
                 ready.push((deletion, subject));
             }
         }
-        if ready.is_empty() {
-            return Ok(());
+        if !ready.is_empty() {
+            self.finish(ready).await?;
         }
-        self.finish(ready).await
+        self.close().await
     }
 
     /// Writes down where to look, and then tells the applier.
@@ -191,7 +192,6 @@ impl Erasures {
                 finished_at: now.to_string(),
             };
             deletion.receipt = Some(serde_json::to_string(&receipt)?);
-            deletion.status = DeletionStatus::Done;
             deletion.scrubbed_on = Some(day_of(now));
             deletion.user_id = None;
             deletion.subject = None;
@@ -201,7 +201,24 @@ impl Erasures {
             let about = format!("person/{id}");
             self.runtime.catalog.note("erasure", now, "forget", &about, &receipt.request).await?;
         }
-        self.runtime.catalog.scrub().await
+        Ok(())
+    }
+
+    /// Leaves nothing in the catalog of those who have a receipt, and calls them done.
+    async fn close(&self) -> anyhow::Result<()> {
+        let mut open = self.runtime.catalog.deletions().await?;
+        open.retain(|deletion| {
+            deletion.status == DeletionStatus::Submitted && deletion.receipt.is_some()
+        });
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.runtime.catalog.scrub().await?;
+        for mut deletion in open {
+            deletion.status = DeletionStatus::Done;
+            self.runtime.catalog.put_deletion(&deletion).await?;
+        }
+        Ok(())
     }
 
     /// What is left on purpose.

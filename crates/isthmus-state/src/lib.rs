@@ -48,6 +48,13 @@ impl StateError {
     }
 }
 
+/// Keyspace that fills the journal.
+const FILLER: &str = "filler";
+const FILLER_MEMORY: u64 = 8 << 20;
+const FILLER_VALUES: u64 = 70;
+/// Of one value, of eight bytes each.
+const FILLER_WORDS: usize = (1 << 20) / 8;
+
 impl State {
     /// Opens the engine in `folder`, creating it if needed. One process at a time.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
@@ -82,6 +89,37 @@ impl State {
     /// Makes everything committed so far survive power loss.
     pub fn persist(&self) -> Result<(), StateError> {
         Ok(self.database.persist(fjall::PersistMode::SyncData)?)
+    }
+
+    /// Leaves nothing in the engine's journal of what was written so far. Blocks the thread for some
+    /// seconds, and writes some 70 MB.
+    ///
+    /// The engine begins a new journal only once the old one has grown to 64 MB, and removes the old
+    /// one once all that it holds is in tables: so it is filled up, and everything is flushed.
+    pub fn renew_journal(&self) -> Result<(), StateError> {
+        let filler = self.keyspace_with_memory(FILLER, FILLER_MEMORY)?;
+        // Not compressible, or the journal would hardly grow.
+        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+        for number in 0..FILLER_VALUES {
+            let words = std::iter::repeat_with(|| {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                seed.to_be_bytes()
+            });
+            let value: Vec<u8> = words.take(FILLER_WORDS).flatten().collect();
+            filler.insert(number.to_be_bytes(), value)?;
+        }
+        filler.rotate_memtable_and_wait()?;
+        for name in self.keyspace_names() {
+            self.keyspace(&name)?.rotate_memtable_and_wait()?;
+        }
+        // Old journals are looked for whenever a memtable is put away.
+        for number in 0..2_u64 {
+            filler.insert(number.to_be_bytes(), [0])?;
+            filler.rotate_memtable_and_wait()?;
+        }
+        self.delete_keyspace(filler)
     }
 
     /// Bytes on disk.

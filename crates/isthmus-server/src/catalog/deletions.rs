@@ -185,10 +185,12 @@ impl Catalog {
     /// Leaves nothing in the file of what was removed from it.
     pub async fn scrub(&self) -> anyhow::Result<()> {
         sqlx::query("VACUUM").execute(&self.pool).await.context("catalog cannot be rewritten")?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&self.pool)
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&self.pool)
             .await
             .context("catalog cannot be rewritten")?;
+        let busy: i64 = row.try_get(0)?;
+        anyhow::ensure!(busy == 0, "catalog is being read, and cannot be rewritten now");
         Ok(())
     }
 }

@@ -96,12 +96,14 @@ impl Erasures {
             self.runtime.dead_letters.clone(),
             self.runtime.samples.clone(),
         );
+        let state = self.state.clone();
         let compacting = tokio::task::spawn_blocking(move || -> Result<(), StateError> {
             profiles.people.compact()?;
             profiles.past.compact()?;
             profiles.map.compact()?;
             letters.compact()?;
-            samples.compact()
+            samples.compact()?;
+            state.renew_journal()
         });
         compacting.await?.context("tables cannot be rewritten")?;
         Ok(Some(removed))

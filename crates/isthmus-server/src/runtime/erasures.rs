@@ -78,6 +78,9 @@ impl Runtime {
 fn report(deletion: Deletion) -> Result<ErasureReport, RuntimeError> {
     let waits_for = match (deletion.status, &deletion.subject) {
         (DeletionStatus::Staging, _) => Some(format!("the {}", deletion.day)),
+        (DeletionStatus::Submitted, None) if deletion.receipt.is_some() => {
+            Some("the catalog to be rewritten".to_owned())
+        }
         (DeletionStatus::Submitted, None) => Some("the applier".to_owned()),
         (DeletionStatus::Submitted, Some(_)) => {
             Some("the destinations to be asked, and the logs to be rewritten".to_owned())
