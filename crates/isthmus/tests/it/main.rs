@@ -18,6 +18,7 @@ mod dead_letters;
 mod delivery_metrics;
 mod destinations;
 mod door;
+mod erasure;
 mod faults;
 mod harness;
 mod hostile;
