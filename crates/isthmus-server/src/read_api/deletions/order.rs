@@ -20,9 +20,8 @@ pub(super) struct Order {
 impl Order {
     /// Reads the body; an error names the field.
     pub(super) fn read(body: &[u8]) -> Result<Self, String> {
-        let members = match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => members,
-            Ok(_) | Err(_) => return Err("body must be a JSON object".to_owned()),
+        let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+            return Err("body must be a JSON object".to_owned());
         };
         let amplitude_ids = list(&members, "amplitude_ids", number, "integers")?;
         let user_ids = list(&members, "user_ids", text, "strings")?;

@@ -155,14 +155,13 @@ fn print(erasure: &ErasureReport) {
     let ErasureReport { id, project, amplitude_id, requester, requested_at, .. } = erasure;
     out::line(format!("erasure {id}: Amplitude id {amplitude_id} of project {project}"));
     out::line(format!("  asked for by {requester} at {requested_at}"));
-    match &erasure.receipt {
-        Some(receipt) => print_receipt(receipt),
-        None => {
-            let waits_for = erasure.waits_for.as_deref().unwrap_or("nothing");
-            out::line(format!("  {}, waits for {waits_for}", erasure.status));
-            out::line("  it goes on by itself; see `isthmus profile erasures`");
-        }
+    if let Some(receipt) = &erasure.receipt {
+        print_receipt(receipt);
+        return;
     }
+    let waits_for = erasure.waits_for.as_deref().unwrap_or("nothing");
+    out::line(format!("  {}, waits for {waits_for}", erasure.status));
+    out::line("  it goes on by itself; see `isthmus profile erasures`");
 }
 
 fn print_receipt(receipt: &ErasureReceipt) {
