@@ -1,8 +1,10 @@
 //! `isthmus demo`: the whole loop in one terminal, offline.
 //!
 //! Starts a sandbox Braze and a server on free loopback ports, plays a shop's traffic through the
-//! public HTTP API, shows what is happening, and then what Braze holds.
+//! public HTTP API, shows what is happening, then what Braze holds, and a message that Braze renders
+//! with what the server knows of its reader.
 
+mod message;
 mod shop_front;
 mod view;
 
@@ -70,7 +72,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let shop = ShopFront::new(&server_url, clock.clone())?;
         let progress = view::Progress::new(arguments.events);
         shop.play(arguments.seed, arguments.shoppers, arguments.events, &progress, &client).await?;
-        view::show_users(&sandbox_url, clock.clone()).await?;
+        let users = view::show_users(&sandbox_url, clock.clone()).await?;
+        message::show(&server_url, &sandbox_url, &users, clock.clone()).await?;
         view::show_totals(&client).await?;
         if !arguments.exit {
             out::line("");
@@ -79,6 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 "Send your own events to {server_url}/2/httpapi with the API key {}",
                 shop_front::API_KEY
             ));
+            out::line(format!("Try messages of your own: {sandbox_url}/message"));
             out::line(format!("Control token: {token}. Stop with Ctrl-C."));
             stop.cancelled().await;
         }
@@ -127,6 +131,7 @@ fn resources_text(sandbox_url: &str) -> String {
         r#"kind: project
 name: shop
 api_key: {api_key}
+secret_key: {secret_key}
 ---
 kind: destination
 name: braze
@@ -134,12 +139,14 @@ type: braze
 endpoint: {sandbox_url}
 rest_key: demo-rest-key
 app_id: demo-app
+identify_settle: 50ms
 ---
 kind: stream
 name: product-events
 project: shop
 destination: braze
 identify_by: {{ from: user_id, to: external_id }}
+anonymous: {{ from: device_id, alias_label: visitor }}
 send_events:
   events:
     - name: Signed Up
@@ -153,6 +160,7 @@ send_users:
   user_properties: [ first_name, email, plan, seats, orders, spent, categories ]
 enabled: true
 "#,
-        api_key = shop_front::API_KEY
+        api_key = shop_front::API_KEY,
+        secret_key = message::SECRET_KEY
     )
 }

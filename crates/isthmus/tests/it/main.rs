@@ -13,9 +13,11 @@
 
 mod comparison;
 mod configuration;
+mod connected_content;
 mod crash;
 mod dead_letters;
 mod delivery_metrics;
+mod demo;
 mod destinations;
 mod door;
 mod erasure;

@@ -63,10 +63,21 @@ impl Progress {
     }
 }
 
-/// Prints some users with what Braze exports of them.
-pub(super) async fn show_users(sandbox: &str, clock: Arc<SystemClock>) -> anyhow::Result<()> {
+/// Prints some users with what Braze exports of them, and returns the external ids of all that it
+/// looked through. Users who came as visitors still have the alias that they had then.
+pub(super) async fn show_users(
+    sandbox: &str,
+    clock: Arc<SystemClock>,
+) -> anyhow::Result<Vec<String>> {
     let ids: Vec<String> = (0..LOOKED_THROUGH).map(Shop::user_id).collect();
-    let fields = ["external_id", "email", "first_name", "custom_attributes", "custom_events"];
+    let fields = [
+        "external_id",
+        "user_aliases",
+        "email",
+        "first_name",
+        "custom_attributes",
+        "custom_events",
+    ];
     let body = json!({ "external_ids": ids, "fields_to_export": fields }).to_string();
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer demo-rest-key"));
@@ -90,7 +101,8 @@ pub(super) async fn show_users(sandbox: &str, clock: Arc<SystemClock>) -> anyhow
     if users.is_empty() {
         anyhow::bail!("Braze holds no users after the traffic; {}", reply.excerpt());
     }
-    Ok(())
+    let ids = users.iter().filter_map(|user| user.get("external_id").and_then(Value::as_str));
+    Ok(ids.map(str::to_owned).collect())
 }
 
 /// Prints the table of streams.

@@ -49,6 +49,30 @@ impl Braze<'_> {
         users.into_iter().find(|user| user.external_id.as_deref() == Some(external_id))
     }
 
+    /// The user with the alias called `name` under `label`, or who took it over.
+    pub(crate) fn user_by_alias(&self, label: &str, name: &str) -> Option<User> {
+        let answer = get(self.address, &format!("/_sandbox/users/{label}:{name}"));
+        (answer.status == 200).then(|| user(&answer.json()))
+    }
+
+    /// The latest requests, oldest first.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        let latest = get(self.address, "/_sandbox/requests").json();
+        list(&latest["requests"]).iter().rev().cloned().collect()
+    }
+
+    /// How many requests have not come into effect yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        get(self.address, "/_sandbox/state?limit=1").json()["waiting"].as_u64().unwrap()
+    }
+
+    /// Lets requests take effect up to `millis` after their answers, and so overtake each other.
+    pub(crate) fn jitter(&self, millis: u64) {
+        let answer =
+            post(self.address, "/_sandbox/settings", &json!({ "apply_jitter_ms": millis }));
+        assert!((200..300).contains(&answer.status), "{}", answer.text());
+    }
+
     /// Forgets everything, and from now on keeps every event and counts each value of the event
     /// property `uid`.
     pub(crate) fn keep_everything(&self) {

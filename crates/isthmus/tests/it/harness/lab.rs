@@ -157,4 +157,13 @@ impl Lab {
         assert_eq!(count("accepted"), sum, "{stream}");
         stream
     }
+
+    /// As [`Self::settle`], and what Braze has taken has come into effect, too.
+    pub(crate) fn settle_applied(&self) {
+        self.settle();
+        eventually("all requests have come into effect", || {
+            let waiting = self.braze().waiting();
+            if waiting == 0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+        });
+    }
 }
