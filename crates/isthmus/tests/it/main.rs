@@ -24,6 +24,7 @@ mod erasure;
 mod faults;
 mod harness;
 mod hostile;
+mod identification;
 mod jobs;
 mod ledger;
 mod profiles;
