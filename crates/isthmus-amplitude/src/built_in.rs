@@ -49,26 +49,40 @@ pub fn library(fields: Option<&str>) -> Cow<'static, str> {
 /// What of `fields`, a raw JSON object, has to do with built-in properties, hashed: with the same
 /// digest twice, [`apply`] and [`library`] come to the same.
 pub fn digest(fields: Option<&str>, has_revenue: bool, said: Said) -> u64 {
-    const OTHERS: [&str; 8] = [
-        "language",
-        "app_version",
-        "version_name",
-        "start_version",
-        "paying",
-        "user_agent",
-        "library",
-        "dma",
-    ];
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut digest = u64::from(has_revenue) << 1 | u64::from(said == Said::ByEvent);
     for (name, raw) in json::members(fields.unwrap_or_default()) {
-        let known = PLAIN.iter().chain(&PLACE).chain(&OTHERS).position(|known| *known == name);
-        if let Some(slot) = known {
-            let value = xxh3_64(raw.as_bytes()).rotate_left(u32::try_from(slot).unwrap_or(0));
+        if let Some(slot) = slot(&name) {
+            let value = xxh3_64(raw.as_bytes()).rotate_left(slot);
             digest = (digest ^ value).wrapping_mul(SPREAD);
         }
     }
     digest
+}
+
+/// A number for each field that counts.
+fn slot(name: &str) -> Option<u32> {
+    Some(match name {
+        "platform" => 1,
+        "os_name" => 2,
+        "os_version" => 3,
+        "device_brand" => 4,
+        "device_manufacturer" => 5,
+        "device_model" => 6,
+        "carrier" => 7,
+        "country" => 8,
+        "region" => 9,
+        "city" => 10,
+        "dma" => 11,
+        "language" => 12,
+        "app_version" => 13,
+        "version_name" => 14,
+        "start_version" => 15,
+        "paying" => 16,
+        "user_agent" => 17,
+        "library" => 18,
+        _ => return None,
+    })
 }
 
 /// Applies what `fields`, the raw JSON object of an event's fields, says to `built_in`. Returns what
@@ -286,6 +300,8 @@ mod tests {
         let of = |fields: &str| digest(Some(fields), false, Said::ByEvent);
         let plain = of(r#"{"platform":"iOS","ip":"1.1.1.1","price":3}"#);
         assert_eq!(plain, of(r#"{"platform":"iOS","ip":"2.2.2.2","quantity":1}"#));
+        let names = PLAIN.iter().chain(&PLACE);
+        assert!(names.into_iter().all(|name| slot(name).is_some()));
         for other in [
             r#"{"platform":"Web"}"#,
             r#"{"os_name":"iOS"}"#,

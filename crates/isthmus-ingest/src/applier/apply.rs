@@ -10,7 +10,7 @@ use isthmus_core::record::{
     Applied, AppliedEvent, Command, Erase, Erasure, GroupChange, Identified, IntakeBatch,
     IntakeEvent, Merge, PropertyChange, Source, UserChange, UserProperties,
 };
-use isthmus_core::{AmplitudeId, Place, Timestamp};
+use isthmus_core::{AmplitudeId, Place, Timestamp, json};
 use isthmus_state::StateError;
 use isthmus_state::past_values::PastValue;
 use isthmus_state::people::{IdKind, Updates};
@@ -378,12 +378,13 @@ impl<'a> Gathering<'a> {
             (Profile::read(&known.custom), Profile::read(&known.built_in));
         let gained = own.adopt(&Profile::read(&custom));
         let gained_built_in = own_built_in.adopt(&Profile::read(&built_in));
-        let changes = visible(gained, gained_built_in, &own, &own_built_in);
+        let (own, own_built_in) = (own.write(), own_built_in.write());
+        let changes = visible(gained, gained_built_in, &own.text, &own_built_in.text);
         if changes.is_empty() {
             return Ok(());
         }
         let known = directory.person_mut(into)?;
-        (known.custom, known.built_in) = (own.write(), own_built_in.write());
+        (known.custom, known.built_in) = (own, own_built_in);
         known.snapshot = None;
         *directory.memo(into)? = Memo::default();
         self.push_change(directory, subject, into, changes, None, FirstSight::NONE)
@@ -406,9 +407,7 @@ impl<'a> Gathering<'a> {
         if !custom.is_empty() || !built_in.is_empty() {
             let known = directory.person_mut(person)?;
             known.snapshot = None;
-            let (own, own_built_in) =
-                (Profile::read(&known.custom), Profile::read(&known.built_in));
-            changes = visible(custom, built_in, &own, &own_built_in);
+            changes = visible(custom, built_in, &known.custom.text, &known.built_in.text);
         }
         if changes.is_empty() && !first.is_any() {
             return Ok(());
@@ -677,13 +676,14 @@ fn earliest(one: Option<i64>, other: Option<i64>) -> Option<i64> {
     one.into_iter().chain(other).min()
 }
 
-/// What the changes of custom and built-in properties come to together: a custom property hides the
-/// built-in one of its name. Sorted by name.
+/// What the changes of custom and built-in properties, which led to `own` and `own_built_in` (raw
+/// JSON objects), come to together: a custom property hides the built-in one of its name. Sorted by
+/// name.
 fn visible(
     custom: Vec<profile::Change>,
     built_in: Vec<profile::Change>,
-    own: &Profile,
-    own_built_in: &Profile,
+    own: &str,
+    own_built_in: &str,
 ) -> Vec<profile::Change> {
     let mut changes = custom;
     let mut hidden = Vec::new();
@@ -691,12 +691,13 @@ fn visible(
         match changes.iter_mut().find(|known| known.name == change.name) {
             // Both changed at once.
             Some(known) => known.from = known.from.take().or(change.from),
-            None if own.properties.contains_key(&change.name) => {}
+            None if json::member(own, &change.name).is_some() => {}
             None => hidden.push(change),
         }
     }
     for change in &mut changes {
-        let Some(behind) = own_built_in.properties.get(&change.name) else { continue };
+        let Some(behind) = json::member(own_built_in, &change.name) else { continue };
+        let behind: serde_json::Value = serde_json::from_str(behind).unwrap_or_default();
         change.from = change.from.take().or_else(|| Some(behind.clone()));
         change.to = change.to.take().or_else(|| Some(behind.clone()));
     }
