@@ -54,7 +54,8 @@ fn traffic(lab: &Lab) -> Value {
         "path": "/users/track", "times": 1,
         "effect": { "partial": { "external_id": "poison-1", "error": "provided external_id is blacklisted" } },
     }));
-    assert_eq!(lab.upload(&json!([event("poison-1")])).status, 200);
+    // Alone, it would be refused with its request; beside another one, it is refused by name.
+    assert_eq!(lab.upload(&json!([event("poison-1"), event("beside-it")])).status, 200);
     lab.settle();
     lab.braze().fail(&json!({
         "path": "/users/track", "times": 1, "effect": { "status": { "code": 503 } },
