@@ -1,5 +1,6 @@
 //! The control API, `/control/v1/...`: behind its own token, JSON in and out.
 
+mod bill;
 mod destinations;
 mod erasures;
 mod jobs;
@@ -42,6 +43,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/streams/{name}", patch(change_stream))
         .route("/control/v1/streams/{name}/samples", get(samples::list))
         .route("/control/v1/destinations", get(destinations::list))
+        .merge(bill::routes())
         .merge(letters::routes())
         .merge(ledger::routes())
         .merge(profiles::routes())

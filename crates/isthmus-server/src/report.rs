@@ -1,5 +1,6 @@
 //! What the control API answers, as both sides read it.
 
+pub mod bill;
 mod destinations;
 pub mod erasures;
 pub mod jobs;

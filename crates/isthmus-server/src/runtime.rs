@@ -1,5 +1,6 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
+pub(crate) mod bill;
 mod destinations;
 mod erasures;
 pub(crate) mod ledger;
@@ -28,6 +29,7 @@ use isthmus_ingest::applier::Progress;
 use isthmus_ingest::door::Door;
 use isthmus_log::Log;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
 use profiles::Profiles;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ pub(crate) struct Runtime {
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) samples: DeliverySamples,
+    pub(crate) history: DeliveryHistory,
     pub(crate) read_api: Arc<ReadApi>,
     pub(crate) profile_api: Arc<ProfileApi>,
     pub(crate) profiles: Profiles,

@@ -144,6 +144,7 @@ impl Server {
             deliveries: handle,
             dead_letters,
             samples: history.samples,
+            history: history.history,
             read_api,
             profile_api,
             profiles: Profiles::open(&state)?,

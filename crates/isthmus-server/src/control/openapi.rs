@@ -20,6 +20,7 @@ mod tests {
         let described: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
         let files = [
             include_str!("../control.rs"),
+            include_str!("bill.rs"),
             include_str!("erasures.rs"),
             include_str!("jobs.rs"),
             include_str!("ledger.rs"),

@@ -1,5 +1,6 @@
 //! `isthmus streams`: what a running server's streams have done.
 
+mod bill;
 mod samples;
 
 use crate::client::{Client, Target};
@@ -24,11 +25,15 @@ pub(crate) struct Arguments {
 enum Action {
     /// Show samples of what a stream did not deliver, or not at once, by category.
     Samples(samples::Arguments),
+    /// Show what streams cost day by day, in objects, requests and data points, and what was saved.
+    Bill(bill::Arguments),
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    if let Some(Action::Samples(arguments)) = arguments.action {
-        return samples::run(arguments).await;
+    match arguments.action {
+        Some(Action::Samples(arguments)) => return samples::run(arguments).await,
+        Some(Action::Bill(arguments)) => return bill::run(arguments).await,
+        None => {}
     }
     let client = Client::new(&arguments.target)?;
     if arguments.json {

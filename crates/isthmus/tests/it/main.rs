@@ -27,6 +27,7 @@ mod hostile;
 mod identification;
 mod jobs;
 mod ledger;
+mod mirror;
 mod profiles;
 mod sdk;
 mod streams;
