@@ -5,12 +5,15 @@
 //! it ("Export users by identifier endpoint", Braze documentation, read 2026-09).
 
 use crate::Braze;
+use crate::calls::{EVENTS, IDENTIFY};
 use crate::profile::{EXPORTED_FIELDS, STANDARD_FIELDS};
 use crate::reply::{refusal_of, wait};
+use isthmus_core::destination::Message;
 use isthmus_core::json;
 use isthmus_core::seam::{Reply, Request};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 /// People per request, external ids and aliases together (same page).
@@ -28,6 +31,44 @@ const IDENTIFIERS: [&str; 2] = ["external_id", "user_aliases"];
 pub enum Person {
     ExternalId(String),
     Alias { name: String, label: String },
+}
+
+/// Whom an object tells Braze something about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Addressee {
+    Person(Person),
+    /// By an identifier that exports are not asked by: email, phone or braze id.
+    Other(String),
+}
+
+impl Addressee {
+    /// Of `message`; nothing where it tells nothing, or of nobody who can be made out.
+    pub fn of(message: &Message) -> Option<Self> {
+        let call = message.section.call();
+        if call != EVENTS.call() && call != IDENTIFY.call() {
+            return None;
+        }
+        let text = |name| json::member(&message.payload, name).and_then(json::text_of);
+        if let Some(id) = text("external_id") {
+            return Some(Self::Person(Person::ExternalId(id.into_owned())));
+        }
+        let alias = json::member(&message.payload, "user_alias").and_then(alias);
+        if let Some(alias) = alias {
+            return Some(Self::Person(alias));
+        }
+        let other = |name| Some(format!("{name}:{}", text(name)?));
+        ["braze_id", "email", "phone"].into_iter().find_map(other).map(Self::Other)
+    }
+}
+
+/// As lanes are called: `external_id:u-1`, `user_alias:label:name`.
+impl fmt::Display for Person {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExternalId(id) => write!(out, "external_id:{id}"),
+            Self::Alias { name, label } => write!(out, "user_alias:{label}:{name}"),
+        }
+    }
 }
 
 /// What Braze has of the people who were asked for; each of them is in one of three places.

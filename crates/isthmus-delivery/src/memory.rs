@@ -14,7 +14,7 @@ use isthmus_core::seam::BoxFuture;
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::dead_letters::DeadLetter;
-use isthmus_state::mirror::Mark;
+use isthmus_state::mirror::{Doubt, Mark};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -278,6 +278,21 @@ impl MirrorStore for MemoryMirror {
         }
         kept.mark = Some(mark.clone());
         Ok(())
+    }
+
+    fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError> {
+        let mut kept = lock(&self.kept);
+        let mut count = 0;
+        for Doubt { lane, attributes } in doubts {
+            let Some(told) = kept.users.get_mut(lane) else { continue };
+            count += 1;
+            if attributes.is_empty() {
+                kept.users.remove(lane);
+            } else {
+                Arc::make_mut(told).values.retain(|name, _| !attributes.contains(name));
+            }
+        }
+        Ok(count)
     }
 
     fn clear(&self) -> Result<(), StateError> {

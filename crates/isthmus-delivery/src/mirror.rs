@@ -15,7 +15,7 @@ use crate::remapping::{RemapError, Remapping};
 use isthmus_core::Place;
 use isthmus_core::destination::{Destination, Lane, Mapped, Mapping, Told};
 use isthmus_state::StateError;
-use isthmus_state::mirror::{Mark, Mirror};
+use isthmus_state::mirror::{Doubt, Mark, Mirror};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub trait MirrorStore: Send + Sync + fmt::Debug {
     /// Keeps `changes` and the mark that covers them, all or none.
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError>;
 
+    /// Forgets what `doubts` are about, all or none; returns of how many users something was known.
+    fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError>;
+
     /// Forgets everybody, and the mark first.
     fn clear(&self) -> Result<(), StateError>;
 }
@@ -53,6 +56,10 @@ impl MirrorStore for Mirror {
 
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
         self.apply(changes, mark)
+    }
+
+    fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError> {
+        self.forget(doubts)
     }
 
     fn clear(&self) -> Result<(), StateError> {
@@ -152,6 +159,11 @@ impl Keeper {
     ) -> Result<(), StateError> {
         self.open.remove(&request);
         self.settle(changes)
+    }
+
+    /// Forgets what is doubted, before anything else is compared with it.
+    pub(crate) fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError> {
+        self.store.forget(doubts)
     }
 
     /// Keeps how far the mirror may be believed now.

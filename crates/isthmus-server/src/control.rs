@@ -9,6 +9,7 @@ mod letters;
 mod openapi;
 mod profiles;
 mod samples;
+mod unmatched;
 
 use crate::report::{ErrorReport, Problems};
 use crate::runtime::{Runtime, RuntimeError};
@@ -44,6 +45,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/streams/{name}/samples", get(samples::list))
         .route("/control/v1/destinations", get(destinations::list))
         .merge(bill::routes())
+        .merge(unmatched::routes())
         .merge(letters::routes())
         .merge(ledger::routes())
         .merge(profiles::routes())

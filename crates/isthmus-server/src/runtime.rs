@@ -3,10 +3,12 @@
 pub(crate) mod bill;
 mod destinations;
 mod erasures;
+mod exports;
 pub(crate) mod ledger;
 pub(crate) mod letters;
 pub(crate) mod profiles;
 mod samples;
+mod unmatched;
 
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
@@ -78,6 +80,8 @@ pub(crate) struct Runtime {
     pub(crate) resources: Mutex<Vec<Resource>>,
     /// Wakes the part that forgets people.
     pub(crate) erasures_asked: Arc<Notify>,
+    /// When a destination may be asked about users again; held while one is.
+    pub(crate) exports: Mutex<Duration>,
     /// Held while dead letters are edited or decided about, so that nobody edits what is being sent.
     pub(crate) letters: Mutex<()>,
 }

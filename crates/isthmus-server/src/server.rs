@@ -156,6 +156,7 @@ impl Server {
             clock: clock.clone(),
             resources: Mutex::new(resources),
             letters: Mutex::new(()),
+            exports: Mutex::default(),
             erasures_asked: Arc::new(Notify::new()),
         });
         let (listener, address) = bound(config.http.listen).await?;

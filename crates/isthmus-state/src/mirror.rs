@@ -33,6 +33,14 @@ pub struct Mark {
     pub covers: bool,
 }
 
+/// What is not to be believed any more of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    pub lane: Lane,
+    /// These attributes; everything where there are none.
+    pub attributes: Vec<String>,
+}
+
 /// What version 1 stores of a user.
 #[derive(Serialize, Deserialize)]
 struct StoredTold<'a> {
@@ -120,6 +128,31 @@ impl Mirror {
             recent.put(*lane, told.clone());
         }
         Ok(())
+    }
+
+    /// Forgets what `doubts` are about, all or none; returns of how many users something was known.
+    pub fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError> {
+        let mut batch = self.state.batch();
+        let mut recent = self.recent();
+        let mut changes = Vec::new();
+        for Doubt { lane, attributes } in doubts {
+            let Some(row) = self.rows.get(self.key(*lane))? else { continue };
+            let mut told = decode(&row)?;
+            told.values.retain(|name, _| !attributes.contains(name));
+            if attributes.is_empty() {
+                batch.remove(&self.rows, self.key(*lane));
+                changes.push((*lane, None));
+            } else {
+                batch.insert(&self.rows, self.key(*lane), encode(&told));
+                changes.push((*lane, Some(Arc::new(told))));
+            }
+        }
+        batch.commit()?;
+        let count = changes.len() as u64;
+        for (lane, told) in changes {
+            recent.put(lane, told);
+        }
+        Ok(count)
     }
 
     /// Forgets every user, and what there is to go by: a crash on the way leaves no mark, and so
@@ -241,6 +274,29 @@ mod tests {
         let other = Mirror::open(&state, "braz").unwrap();
         assert_eq!(other.get(ana).unwrap(), Some(told("ana", "3")));
         assert_eq!(other.mark().unwrap(), Some(mark(9)));
+    }
+
+    #[test]
+    fn what_is_doubted_is_forgotten_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let mirror = Mirror::open(&state, "braze").unwrap();
+        let both = [("plan", "1"), ("seats", "2")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let ana = Told { identifier: "ana".to_owned(), values: BTreeMap::from(both) };
+        let changes = [(Lane(1), Some(Arc::new(ana))), (Lane(2), Some(told("bob", "1")))];
+        mirror.apply(&changes, &mark(4)).unwrap();
+        let doubt = |lane, attributes: &[&str]| {
+            let attributes = attributes.iter().map(|name| (*name).to_owned()).collect();
+            Doubt { lane: Lane(lane), attributes }
+        };
+        let doubts = [doubt(1, &["seats"]), doubt(2, &[]), doubt(3, &[])];
+        assert_eq!(mirror.forget(&doubts).unwrap(), 2);
+        for mirror in [mirror, Mirror::open(&state, "braze").unwrap()] {
+            assert_eq!(mirror.get(Lane(1)).unwrap(), Some(told("ana", "1")));
+            assert_eq!(mirror.get(Lane(2)).unwrap(), None);
+            assert_eq!(mirror.mark().unwrap(), Some(mark(4)));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::status::{DestinationStatus, StreamStatus};
 use isthmus_core::Place;
 use isthmus_core::destination::Mapping;
 use isthmus_state::dead_letters::DeadLetter;
+use isthmus_state::mirror::Doubt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +27,8 @@ pub(super) struct Done {
     decided: Decided,
     /// Number of the job.
     job: u32,
+    /// Users of whom something was forgotten.
+    forgotten: u64,
 }
 
 pub(super) type Answer = (oneshot::Sender<Done>, Done);
@@ -40,6 +43,7 @@ enum Action {
     AddJob(Box<JobSpec>),
     ResumeJob { number: u32, mapping: Arc<dyn Mapping>, skips: Skips, view: View },
     CancelJob { number: u32 },
+    Forget { doubts: Vec<Doubt> },
 }
 
 /// Why a command was not carried out.
@@ -147,6 +151,12 @@ impl Handle {
     /// Ends a job: what it has not sent is discarded and counted.
     pub async fn cancel_job(&self, number: u32) -> Result<(), ControlError> {
         self.ask(Action::CancelJob { number }).await.map(drop)
+    }
+
+    /// Forgets what `doubts` are about, so that users are told it again when it comes up next;
+    /// returns of how many users something was known, none where there is no mirror.
+    pub async fn forget(&self, doubts: Vec<Doubt>) -> Result<u64, ControlError> {
+        self.ask(Action::Forget { doubts }).await.map(|done| done.forgotten)
     }
 
     /// Completes once a restart would find everything as it is, pending objects apart. A stream
@@ -257,6 +267,10 @@ impl Engine {
                 })
             }
             Action::CancelJob { number } => self.dispatcher.cancel_job(number, now),
+            Action::Forget { doubts } => {
+                answer.forgotten = self.forget(&doubts)?;
+                Ok(())
+            }
         };
         match result {
             Ok(()) => {

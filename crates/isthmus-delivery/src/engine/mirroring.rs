@@ -5,6 +5,7 @@ use crate::dispatcher::RequestId;
 use crate::journal::Entry;
 use crate::mirror::{Finding, Keeper, KeeperError, MirrorStore};
 use crate::remapping::Remapping;
+use isthmus_state::mirror::Doubt;
 use std::sync::Arc;
 
 impl Engine {
@@ -43,6 +44,12 @@ impl Engine {
         let changes = self.dispatcher.take_told();
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
         mirror.ended(request, &changes).map_err(EngineError::Mirror)
+    }
+
+    /// Forgets what is doubted of users; returns of how many of them something was known.
+    pub(super) fn forget(&mut self, doubts: &[Doubt]) -> Result<u64, EngineError> {
+        let Some(mirror) = &self.mirror else { return Ok(0) };
+        mirror.forget(doubts).map_err(EngineError::Mirror)
     }
 
     /// The entry at `position` is on disk: its requests are about to leave.

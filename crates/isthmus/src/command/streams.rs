@@ -2,6 +2,7 @@
 
 mod bill;
 mod samples;
+mod unmatched;
 
 use crate::client::{Client, Target};
 use crate::out;
@@ -27,12 +28,15 @@ enum Action {
     Samples(samples::Arguments),
     /// Show what streams cost day by day, in objects, requests and data points, and what was saved.
     Bill(bill::Arguments),
+    /// Show users whom the destination does not know although something was delivered for them.
+    Unmatched(unmatched::Arguments),
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Some(Action::Samples(arguments)) => return samples::run(arguments).await,
         Some(Action::Bill(arguments)) => return bill::run(arguments).await,
+        Some(Action::Unmatched(arguments)) => return unmatched::run(arguments).await,
         None => {}
     }
     let client = Client::new(&arguments.target)?;

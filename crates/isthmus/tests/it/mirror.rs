@@ -1,7 +1,9 @@
 //! What users were told, as an operator looks at it: what it costs and what it saves.
 
 use crate::harness::eventually;
+use crate::harness::http::send;
 use crate::harness::lab::{Lab, SHOP};
+use crate::harness::process::REST_KEY;
 use serde_json::{Value, json};
 
 /// A change of one user's plan.
@@ -81,6 +83,83 @@ fn a_bill_that_cannot_be_made_out_says_why() {
         (["--stream", "nothing"], "there is no stream nothing"),
     ] {
         let ended = lab.command(&[&["streams", "bill"], arguments.as_slice()].concat());
+        assert!(!ended.status.success() && ended.stderr.contains(why), "{}", ended.stderr);
+    }
+}
+
+/// Asks Braze for something behind the server's back.
+fn behind_our_back(lab: &Lab, path: &str, body: &Value) {
+    let bearer = format!("Bearer {REST_KEY}");
+    let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+    let body = body.to_string();
+    let answer = send(lab.sandbox().address(), "POST", path, &headers, body.as_bytes()).unwrap();
+    assert!((200..300).contains(&answer.status), "{}", answer.text());
+}
+
+/// Deletes a user from Braze.
+fn delete(lab: &Lab, user: &str) {
+    behind_our_back(lab, "/users/delete", &json!({ "external_ids": [user] }));
+    eventually("the user is gone", || match lab.braze().user(user) {
+        None => Ok(()),
+        Some(user) => Err(format!("{user:?}")),
+    });
+}
+
+#[test]
+fn users_whom_braze_does_not_know_are_found_and_told_everything_when_they_appear_again() {
+    let lab = Lab::shop();
+    tell(&lab, "lasting-user", "free");
+    tell(&lab, "leaving-user", "pro");
+    lab.settle();
+    let anonymous = json!([{ "event_type": "Product Viewed", "device_id": "anonymous-device" }]);
+    assert_eq!(lab.upload(&anonymous).status, 200);
+    lab.settle();
+    let ask = |more: &[&str]| {
+        let arguments = [&["streams", "unmatched", "shop-events", "--json"], more].concat();
+        serde_json::from_str::<Value>(&lab.printed(&arguments)).unwrap()
+    };
+    // Both users, and the two last ones of `settle`.
+    let all = ask(&[]);
+    assert_eq!((&all["identifiers"], &all["known"]), (&json!(4), &json!(4)), "{all}");
+    assert_eq!((&all["match_rate"], &all["unknown"]), (&json!(1.0), &json!([])), "{all}");
+    assert_eq!(all["without_identifier"], json!({ "no identifier": 1 }));
+
+    delete(&lab, "leaving-user");
+    let some = ask(&["--forget"]);
+    let user = &some["unknown"][0];
+    assert_eq!(some["unknown"].as_array().map(Vec::len), Some(1), "{some}");
+    assert_eq!(user["identifier"], "external_id:leaving-user", "{some}");
+    assert_eq!(user["user_id"], "leaving-user", "{some}");
+    assert!(user["last_delivered_at"].as_str().unwrap().starts_with("20"), "{some}");
+    assert_eq!((&some["match_rate"], &some["forgotten"]), (&json!(0.75), &json!(1)), "{some}");
+    assert_eq!(ask(&["--sample", "1"])["identifiers"], 1);
+    let shown = lab.printed(&["streams", "unmatched", "shop-events"]);
+    for text in ["match rate: 75.0 %", "leaving-user, last delivered at", "no identifier"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let audit = lab.told("audit");
+    assert_eq!(audit[0]["action"], "forget what was told", "{audit}");
+}
+
+#[test]
+fn a_key_without_the_permission_to_export_is_told_which_one_is_missing() {
+    let lab = Lab::shop();
+    tell(&lab, "some-user", "free");
+    lab.settle();
+    let fault = json!({ "path": "/users/export/ids", "effect": { "status": { "code": 403 } } });
+    lab.braze().fail(&fault);
+    let ended = lab.command(&["streams", "unmatched", "shop-events"]);
+    assert!(
+        !ended.status.success() && ended.stderr.contains("users.export.ids"),
+        "{}",
+        ended.stderr
+    );
+    for (arguments, why) in [
+        (["nothing", "--sample", "1"], "there is no stream nothing"),
+        (["shop-events", "--sample", "0"], "`sample` is from 1 to 2000, not 0"),
+        (["shop-events", "--sample", "2001"], "`sample` is from 1 to 2000, not 2001"),
+    ] {
+        let ended = lab.command(&[&["streams", "unmatched"], arguments.as_slice()].concat());
         assert!(!ended.status.success() && ended.stderr.contains(why), "{}", ended.stderr);
     }
 }

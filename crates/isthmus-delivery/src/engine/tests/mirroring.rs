@@ -13,7 +13,7 @@ use isthmus_core::destination::{
 };
 use isthmus_core::seam::BoxFuture;
 use isthmus_state::StateError;
-use isthmus_state::mirror::Mark;
+use isthmus_state::mirror::{Doubt, Mark};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -240,6 +240,13 @@ impl MirrorStore for Versions {
         next.apply(changes, mark)?;
         self.0.lock().unwrap().push(next);
         Ok(())
+    }
+
+    fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError> {
+        let next = self.last().copied();
+        let count = next.forget(doubts)?;
+        self.0.lock().unwrap().push(next);
+        Ok(count)
     }
 
     fn clear(&self) -> Result<(), StateError> {
