@@ -184,9 +184,14 @@ fn name(object: &Object, field: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether `text` is a time in one of the formats that Braze reads.
+pub(crate) fn is_time(text: &str) -> bool {
+    instant::is_one(text)
+}
+
 fn time(object: &Object) -> Result<(), String> {
     let at = text(required(object, "time")?, "time")?;
-    if instant::is_one(at) {
+    if is_time(at) {
         return Ok(());
     }
     Err(format!("`time` is not a time that Braze reads: {at:?}"))

@@ -4,6 +4,10 @@
 //! A field without a value is left out of an answer, and people who are not there are listed beside
 //! it ("Export users by identifier endpoint", Braze documentation, read 2026-09).
 
+mod compared;
+
+pub use compared::{Comparison, compare};
+
 use crate::Braze;
 use crate::calls::{EVENTS, IDENTIFY};
 use crate::profile::{EXPORTED_FIELDS, STANDARD_FIELDS};
@@ -58,6 +62,22 @@ impl Addressee {
         }
         let other = |name| Some(format!("{name}:{}", text(name)?));
         ["braze_id", "email", "phone"].into_iter().find_map(other).map(Self::Other)
+    }
+}
+
+impl Person {
+    /// Whom a lane is called after: `external_id:u-1`, or `user_alias:label:name`, where the first
+    /// colon ends the label; nothing for what exports are not asked by.
+    pub fn called(identifier: &str) -> Option<Self> {
+        let (kind, rest) = identifier.split_once(':')?;
+        match kind {
+            "external_id" => Some(Self::ExternalId(rest.to_owned())),
+            "user_alias" => {
+                let (label, name) = rest.split_once(':')?;
+                Some(Self::Alias { name: name.to_owned(), label: label.to_owned() })
+            }
+            _ => None,
+        }
     }
 }
 

@@ -385,7 +385,7 @@ fn is_long(text: &str) -> bool {
 }
 
 /// One spelling for values that mean the same.
-fn canonical(raw: &str) -> Cow<'_, str> {
+pub(crate) fn canonical(raw: &str) -> Cow<'_, str> {
     /// Digits of a whole number that is its own only spelling, whoever reads it.
     const DIGITS_MAX: usize = 15;
     let plain = match raw.as_bytes() {

@@ -8,6 +8,7 @@ mod ledger;
 mod letters;
 mod openapi;
 mod profiles;
+mod reconcile;
 mod samples;
 mod unmatched;
 
@@ -46,6 +47,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/destinations", get(destinations::list))
         .merge(bill::routes())
         .merge(unmatched::routes())
+        .merge(reconcile::routes())
         .merge(letters::routes())
         .merge(ledger::routes())
         .merge(profiles::routes())

@@ -56,6 +56,8 @@ pub(crate) struct Served {
     pub(crate) streams: Vec<AssembledStream>,
     pub(crate) handle: Handle,
     pub(crate) ledger: Ledger,
+    /// What its users were told, where that is kept.
+    pub(crate) mirror: Option<Mirror>,
 }
 
 /// What the control API sees and asks. Cheap to clone.
@@ -263,7 +265,9 @@ impl Deliveries {
         let engine = engine.recording_to(Arc::new(ground.history.clone()));
         let mirror = Mirror::open(&ground.state, name)?;
         let DestinationSettings::Braze(settings) = &destination.resource.settings;
+        let mut kept = None;
         let engine = if settings.mirror {
+            kept = Some(mirror.clone());
             engine.mirroring_in(Arc::new(mirror), fingerprint(&streams))?
         } else {
             // What is told from now on would not be known.
@@ -275,7 +279,8 @@ impl Deliveries {
         self.ended.spawn(async move { (engine_name, engine.run(engine_stop).await) });
         self.running.insert(name.to_owned(), Running { stop, journal });
         let ledger = Ledger::new(stored);
-        let served = Served { destination: destination.clone(), streams, handle, ledger };
+        let (destination, mirror) = (destination.clone(), kept);
+        let served = Served { destination, streams, handle, ledger, mirror };
         let mut all = self.served.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(name.to_owned(), served);
         Ok(())

@@ -11,6 +11,7 @@ pub use samples::{SampleCategory, SampleReport, SamplesReport};
 pub mod ledger;
 pub mod letters;
 pub mod profiles;
+pub mod reconcile;
 pub mod unmatched;
 
 use serde::{Deserialize, Serialize};

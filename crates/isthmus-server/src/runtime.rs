@@ -7,6 +7,7 @@ mod exports;
 pub(crate) mod ledger;
 pub(crate) mod letters;
 pub(crate) mod profiles;
+mod reconcile;
 mod samples;
 mod unmatched;
 
@@ -23,7 +24,7 @@ use crate::report::{
 };
 use isthmus_config::{Diagnostic, Resource, check_references, parse_resources};
 use isthmus_core::destination::Destination;
-use isthmus_core::seam::{Clock, Http};
+use isthmus_core::seam::{Clock, Http, Random};
 use isthmus_delivery::finder::Finder;
 use isthmus_delivery::health::Condition;
 use isthmus_delivery::status::{DestinationStatus, StreamStatus};
@@ -75,6 +76,7 @@ pub(crate) struct Runtime {
     pub(crate) applier: watch::Receiver<Progress>,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
     pub(crate) jobs: Jobs,
     /// All resources; held while they change, so that one change follows another.
     pub(crate) resources: Mutex<Vec<Resource>>,

@@ -122,7 +122,7 @@ impl Server {
             history: history.clone(),
             http: http.clone(),
             clock: clock.clone(),
-            random,
+            random: random.clone(),
             config: config.delivery.clone(),
             budgets: isthmus_delivery::governor::Budgets::default(),
         };
@@ -154,6 +154,7 @@ impl Server {
             applier: applier.progress(),
             http,
             clock: clock.clone(),
+            random,
             resources: Mutex::new(resources),
             letters: Mutex::new(()),
             exports: Mutex::default(),

@@ -155,6 +155,26 @@ impl Mirror {
         Ok(count)
     }
 
+    /// Users of whom something is known, `count` at most: those whose lanes follow `from`, and
+    /// from the first lane on when there are no more.
+    pub fn sample(&self, from: Lane, count: usize) -> Result<Vec<(Lane, Told)>, StateError> {
+        let (first, split, end) = (self.prefix(b'u'), self.key(from), self.prefix(b'v'));
+        let start = first.len();
+        let mut sample = Vec::new();
+        for range in [split.clone()..end, first..split] {
+            for guard in self.rows.range(range) {
+                if sample.len() >= count {
+                    return Ok(sample);
+                }
+                let (key, row) = guard.into_inner()?;
+                let lane = key.get(start..).and_then(|lane| <[u8; 8]>::try_from(lane).ok());
+                let lane = lane.ok_or_else(|| StateError::malformed("key of mirror", &"length"))?;
+                sample.push((Lane(u64::from_be_bytes(lane)), decode(&row)?));
+            }
+        }
+        Ok(sample)
+    }
+
     /// Forgets every user, and what there is to go by: a crash on the way leaves no mark, and so
     /// nothing that is believed.
     pub fn clear(&self) -> Result<(), StateError> {
@@ -274,6 +294,24 @@ mod tests {
         let other = Mirror::open(&state, "braz").unwrap();
         assert_eq!(other.get(ana).unwrap(), Some(told("ana", "3")));
         assert_eq!(other.mark().unwrap(), Some(mark(9)));
+    }
+
+    #[test]
+    fn a_sample_begins_anywhere_and_holds_nobody_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        let mirror = Mirror::open(&state, "braze").unwrap();
+        let other = Mirror::open(&state, "braze-2").unwrap();
+        let changes = [1, 5, u64::MAX].map(|lane| (Lane(lane), Some(told("ana", "1"))));
+        mirror.apply(&changes, &mark(1)).unwrap();
+        other.apply(&[(Lane(7), Some(told("bob", "1")))], &mark(1)).unwrap();
+        let lanes = |from, count| {
+            let sample = mirror.sample(Lane(from), count).unwrap();
+            sample.into_iter().map(|(lane, _)| lane.0).collect::<Vec<_>>()
+        };
+        assert_eq!(lanes(2, 9), [5, u64::MAX, 1]);
+        assert_eq!((lanes(0, 2), lanes(u64::MAX, 2)), (vec![1, 5], vec![u64::MAX, 1]));
+        assert_eq!(lanes(3, 0), [0_u64; 0]);
     }
 
     #[test]

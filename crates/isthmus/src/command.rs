@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod destinations;
 pub(crate) mod jobs;
 pub(crate) mod ledger;
+pub(crate) mod mirror;
 pub(crate) mod profile;
 pub(crate) mod replay;
 pub(crate) mod sandbox;

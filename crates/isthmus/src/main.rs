@@ -51,6 +51,8 @@ enum Command {
     Ledger(command::ledger::Arguments),
     /// Look at what is known of a person.
     Profile(command::profile::Arguments),
+    /// Compare what a destination has with what it was told, and make it so again.
+    Mirror(command::mirror::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
             Command::Jobs(arguments) => command::jobs::run(arguments).await,
             Command::Ledger(arguments) => command::ledger::run(arguments).await,
             Command::Profile(arguments) => command::profile::run(arguments).await,
+            Command::Mirror(arguments) => command::mirror::run(arguments).await,
         }
     });
     match outcome {

@@ -29,6 +29,8 @@ pub enum Command<'a> {
     /// Forget a person; see [`Erase`].
     #[serde(borrow)]
     Erase(Erase<'a>),
+    /// Tell streams of a person's present properties again, as on the first sight.
+    Retell { user: crate::AmplitudeId },
 }
 
 /// Removes one person and everybody who was merged into them.
@@ -189,6 +191,7 @@ mod tests {
                         request: &kind,
                         refuse_later: flag,
                     }),
+                    Command::Retell { user: crate::AmplitudeId(8) },
                 ],
             };
             let bytes = batch.encode();

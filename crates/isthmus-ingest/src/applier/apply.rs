@@ -149,6 +149,7 @@ impl<'a> Gathering<'a> {
                     self.dropped.mappings += u64::from(!mapped);
                 }
                 Command::Erase(erase) => self.erase(directory, batch, erase)?,
+                Command::Retell { user } => self.retell(directory, batch, *user)?,
             }
         }
         Ok(None)
@@ -553,6 +554,43 @@ impl<'a> Gathering<'a> {
             received_at: batch.received_at,
         }));
         Ok(())
+    }
+
+    /// Tells the person's present properties as if they were seen for the first time, under the ids
+    /// that they have now.
+    fn retell(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        user: AmplitudeId,
+    ) -> Result<(), StateError> {
+        self.pass_erased();
+        let Some(user) = directory.canonical(user)? else { return Ok(()) };
+        let known = directory.person(user)?;
+        if known.project != batch.project {
+            return Ok(());
+        }
+        let user_id = known.user_id.as_deref().map(|user_id| self.own(user_id));
+        let device = known.devices.last().map(|device| self.own(device));
+        let (device_id, device_id_derived) = match (device, user_id) {
+            (Some(device_id), _) => (device_id, false),
+            (None, Some(user_id)) => {
+                (self.own(&isthmus_amplitude::derived_device_id(user_id)), true)
+            }
+            (None, None) => return Ok(()),
+        };
+        let at = batch.received_at;
+        let subject = Subject {
+            project: batch.project,
+            user_id,
+            device_id,
+            device_id_derived,
+            client_event_time: at,
+            event_time: at,
+            received_at: at,
+        };
+        let first = FirstSight { of_person: true, on_device: !device_id_derived };
+        self.push_change(directory, &subject, user, Vec::new(), None, first)
     }
 
     fn change_groups(

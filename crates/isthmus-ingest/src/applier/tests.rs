@@ -639,9 +639,27 @@ async fn without_a_tombstone_the_same_ids_begin_a_new_person() {
 }
 
 #[tokio::test]
+async fn a_person_is_told_again_as_if_seen_for_the_first_time() {
+    let bench = Bench::new();
+    let ana = identify("ana", r#"{"plan":"free"}"#);
+    bench.accept(&[seen(Some("d1"), None), ana, seen(Some("d1"), Some("ana"))]).await;
+    bench.apply().await;
+    let told = bench.story();
+    // By whom she was before, too.
+    for user in [1, 2, 9] {
+        let user = isthmus_core::AmplitudeId(user);
+        bench.command(Command::Retell { user }).await;
+    }
+    bench.apply().await;
+    let story = bench.story();
+    assert_eq!(story.strip_prefix(&told), Some("change 2 first seen\nchange 2 first seen\n"));
+}
+
+#[tokio::test]
 async fn commands_are_applied_again_after_a_crash() {
     let bench = Bench::new();
     bench.accept(&[seen(Some("d1"), Some("ana")), seen(Some("d2"), Some("bo"))]).await;
+    bench.command(Command::Retell { user: isthmus_core::AmplitudeId(2) }).await;
     bench.erase(1, true).await;
     bench.accept(&[seen(Some("d1"), Some("ana")), seen(Some("d1"), Some("bo"))]).await;
     bench.apply().await;

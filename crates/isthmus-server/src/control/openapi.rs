@@ -26,6 +26,7 @@ mod tests {
             include_str!("ledger.rs"),
             include_str!("letters.rs"),
             include_str!("profiles.rs"),
+            include_str!("reconcile.rs"),
             include_str!("unmatched.rs"),
         ];
         let routed: Vec<_> = files

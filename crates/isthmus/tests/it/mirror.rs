@@ -163,3 +163,61 @@ fn a_key_without_the_permission_to_export_is_told_which_one_is_missing() {
         assert!(!ended.status.success() && ended.stderr.contains(why), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn what_changed_behind_our_back_is_found_and_healed() {
+    let lab = Lab::shop();
+    for (user, plan) in [("drifting-user", "pro"), ("leaving-user", "free"), ("same-user", "max")] {
+        tell(&lab, user, plan);
+    }
+    lab.settle();
+    let reconcile = |more: &[&str]| {
+        let arguments = [&["mirror", "reconcile", "braze", "--json"], more].concat();
+        serde_json::from_str::<Value>(&lab.printed(&arguments)).unwrap()
+    };
+    let before = reconcile(&[]);
+    assert_eq!((&before["users"], &before["same"]), (&json!(3), &json!(3)), "{before}");
+    assert_eq!((&before["drift_rate"], &before["healed"]), (&json!(0.0), &Value::Null), "{before}");
+
+    let change = |user: &str, attributes: Value| {
+        let mut object = attributes;
+        object["external_id"] = json!(user);
+        behind_our_back(&lab, "/users/track", &json!({ "attributes": [object] }));
+    };
+    change("drifting-user", json!({ "plan": "stolen", "beta": true }));
+    // Nobody told Braze of this one: it is Braze's own.
+    change("same-user", json!({ "beta": true }));
+    delete(&lab, "leaving-user");
+    let found = reconcile(&["--heal"]);
+    let expected = json!([{
+        "identifier": "external_id:drifting-user",
+        "attributes": [{ "name": "plan", "told": "pro", "has": "stolen" }],
+        "told_again": true,
+    }]);
+    assert_eq!(found["drifted"], expected, "{found}");
+    let unknown = json!([{ "identifier": "external_id:leaving-user", "told_again": true }]);
+    assert_eq!((&found["unknown"], &found["same"]), (&unknown, &json!(1)), "{found}");
+    assert_eq!(found["healed"], json!({ "forgotten": 2, "told_again": 2 }), "{found}");
+
+    lab.settle();
+    let attributes = |user: &str| Value::Object(lab.braze().user(user).unwrap().attributes);
+    assert_eq!(attributes("drifting-user"), json!({ "plan": "pro", "beta": true }));
+    assert_eq!(attributes("leaving-user"), json!({ "plan": "free" }));
+    let after = reconcile(&["--heal"]);
+    assert_eq!((&after["users"], &after["same"]), (&json!(3), &json!(3)), "{after}");
+    assert_eq!(after["healed"], json!({ "forgotten": 0, "told_again": 0 }), "{after}");
+    let shown = lab.printed(&["mirror", "reconcile", "braze", "--sample", "2"]);
+    assert!(shown.contains("drift rate: 0.0 % of users"), "{shown}");
+    let story = lab.printed(&["ledger", "--user", "drifting-user"]);
+    assert!(story.matches("shop-events -> braze: delivered").count() == 2, "{story}");
+}
+
+#[test]
+fn a_destination_without_a_mirror_cannot_be_reconciled() {
+    let lab = Lab::with(&SHOP.replace("app_id: shop-app", "app_id: shop-app\nmirror: false"));
+    for (destination, why) in [("braze", "keeps no mirror"), ("nothing", "there is no destination")]
+    {
+        let ended = lab.command(&["mirror", "reconcile", destination]);
+        assert!(!ended.status.success() && ended.stderr.contains(why), "{}", ended.stderr);
+    }
+}
