@@ -12,6 +12,7 @@
 //! | removed | logs, letters, samples and tables are rewritten | receipt; nothing that names them |
 //! | done | the catalog's own file is rewritten | status |
 
+mod mirrors;
 mod subject;
 mod sweeping;
 

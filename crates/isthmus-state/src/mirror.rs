@@ -194,6 +194,12 @@ impl Mirror {
         Ok(batch.commit()?)
     }
 
+    /// Rewrites the tables of all mirrors in `state`, so that nothing that was forgotten is left in
+    /// them.
+    pub fn compact(state: &State) -> Result<(), StateError> {
+        crate::compact(&state.keyspace("mirror")?)
+    }
+
     fn prefix(&self, kind: u8) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.destination.len() + 13);
         put_name(&mut key, &self.destination);

@@ -14,6 +14,7 @@ use isthmus_delivery::journal::Decision;
 use isthmus_ingest::erasure::{Forgotten, Reach, Sweep, erase_events, erase_intake};
 use isthmus_log::Log;
 use isthmus_state::StateError;
+use isthmus_state::mirror::Mirror;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ impl Erasures {
         removed.push(self.removed("dead letters", "state", letters, String::new()));
         let samples = self.remove_samples(&subjects).await?;
         removed.push(self.removed("samples of failures", "state", samples, String::new()));
+        let told = self.forget_told(&subjects).await?;
+        removed.push(self.removed("what destinations were told", "state", told, String::new()));
 
         let mut forgotten = Forgotten::new().and_their_erasures();
         for (deletion, subject) in ready {
@@ -103,6 +106,7 @@ impl Erasures {
             profiles.map.compact()?;
             letters.compact()?;
             samples.compact()?;
+            Mirror::compact(&state)?;
             state.renew_journal()
         });
         compacting.await?.context("tables cannot be rewritten")?;

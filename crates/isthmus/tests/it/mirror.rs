@@ -221,3 +221,20 @@ fn a_destination_without_a_mirror_cannot_be_reconciled() {
         assert!(!ended.status.success() && ended.stderr.contains(why), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn what_a_forgotten_person_was_told_is_forgotten_also_where_braze_keeps_them() {
+    let lab = Lab::with(&SHOP.replace("app_id: shop-app", "app_id: shop-app\non_erasure: ignore"));
+    tell(&lab, "forgotten-user", "pro");
+    tell(&lab, "staying-user", "pro");
+    lab.settle();
+    lab.printed(&["profile", "erase", "--user", "forgotten-user", "--yes"]);
+    let erasure = lab.told("erasures")["erasures"][0].clone();
+    let removed = erasure["receipt"]["removed"].as_array().unwrap();
+    let told = removed.iter().find(|each| each["what"] == "what destinations were told").unwrap();
+    assert_eq!(told["count"], 1, "{erasure}");
+    let answer = lab.control("POST", "destinations/braze/reconcile", &json!({}));
+    let left = answer.json();
+    assert_eq!((&left["users"], &left["same"]), (&json!(1), &json!(1)), "{left}");
+    assert!(lab.braze().user("forgotten-user").is_some());
+}

@@ -1,0 +1,59 @@
+//! Removing what destinations were told of people.
+//!
+//! Users of a mirror are found by what streams call them, and streams find that in the erasure: so
+//! this comes before the logs are rewritten.
+
+use super::Erasures;
+use super::subject::Subject;
+use anyhow::Context;
+use isthmus_braze::BrazeStream;
+use isthmus_config::resource::{BrazeDestination, DestinationSettings, OnErasure};
+use isthmus_core::destination::{Lane, Mapped};
+use isthmus_delivery::remapping::Remapping;
+use isthmus_delivery::source::event_log::EventLog;
+use isthmus_state::mirror::Doubt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Erasures {
+    /// Makes every mirror forget them; returns of how many users something was known.
+    pub(super) async fn forget_told(&self, subjects: &Arc<Vec<Subject>>) -> anyhow::Result<u64> {
+        let mut forgotten = 0;
+        for served in self.runtime.deliveries.served().into_values() {
+            let (events, subjects) = (self.runtime.events.clone(), Arc::clone(subjects));
+            let DestinationSettings::Braze(settings) = &served.destination.resource.settings;
+            // Also where Braze is not asked to delete anybody.
+            let settings = BrazeDestination { on_erasure: OnErasure::Delete, ..settings.clone() };
+            let streams = served.streams.clone();
+            let lanes = tokio::task::spawn_blocking(move || {
+                let mut remapping = Remapping::new(Arc::new(EventLog::new(events)));
+                let mut lanes: BTreeSet<Lane> = BTreeSet::new();
+                for stream in &streams {
+                    let mapping = BrazeStream::build(&stream.resource, &settings);
+                    let Ok(mapping) = mapping else { continue };
+                    for place in subjects.iter().filter_map(Subject::place) {
+                        let mapped = remapping.map(&mapping, place)?.unwrap_or_default();
+                        lanes.extend(mapped.iter().filter_map(lane));
+                    }
+                }
+                anyhow::Ok(lanes)
+            });
+            let lanes = lanes.await?.context("users of a mirror cannot be found")?;
+            if !lanes.is_empty() {
+                let doubt = |lane| Doubt { lane, attributes: Vec::new() };
+                forgotten += served.handle.forget(lanes.into_iter().map(doubt).collect()).await?;
+            }
+        }
+        // Who they were cannot be found again once the logs are rewritten.
+        let state = self.state.clone();
+        tokio::task::spawn_blocking(move || state.persist()).await??;
+        Ok(forgotten)
+    }
+}
+
+fn lane(mapped: &Mapped) -> Option<Lane> {
+    match mapped {
+        Mapped::Deliver(message) | Mapped::Reject { message, .. } => Some(message.lane),
+        Mapped::Discard { .. } => None,
+    }
+}
