@@ -28,6 +28,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// One in so many says something new.
 const NEWS: u64 = 10;
 /// Objects of a request.

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What is gathered in memory before it is written as a table: keys are hashes, so every step of a
+/// search in a larger one misses the processor's cache.
+const MEMORY_TABLE_MAX: u64 = 16 << 20;
 const VERSION: u8 = 1;
 const WHAT: &str = "mirror";
 /// Users kept in memory: twice as many at most, at about a kilobyte each.
@@ -77,7 +80,7 @@ impl Mirror {
     pub fn open(state: &State, destination: &str) -> Result<Self, StateError> {
         Ok(Self {
             state: state.clone(),
-            rows: state.keyspace("mirror")?,
+            rows: state.keyspace_with_memory("mirror", MEMORY_TABLE_MAX)?,
             destination: destination.into(),
             recent: Arc::default(),
         })
@@ -197,7 +200,7 @@ impl Mirror {
     /// Rewrites the tables of all mirrors in `state`, so that nothing that was forgotten is left in
     /// them.
     pub fn compact(state: &State) -> Result<(), StateError> {
-        crate::compact(&state.keyspace("mirror")?)
+        crate::compact(&state.keyspace_with_memory("mirror", MEMORY_TABLE_MAX)?)
     }
 
     fn prefix(&self, kind: u8) -> Vec<u8> {

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// Ids kept in memory per generation: about 30 bytes each.
 const IDS_RECENT: usize = 1_500_000;
 /// Persons kept in memory per generation: about 900 bytes each with a common profile.
-const PERSONS_RECENT: usize = 200_000;
+const PERSONS_RECENT: usize = 100_000;
 /// Devices and merges that a person remembers; of what is beyond, state is searched when it matters.
 pub(super) const REMEMBERED_MAX: usize = 1_000;
 /// People who may be mapped to one global user and are looked at when chains are checked.

@@ -91,10 +91,10 @@ pub(crate) async fn fill(server: &Process, users: u64) -> anyhow::Result<Duratio
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Senders {
     /// Anybody at any time: the hardest there is, because nobody sends twice within a while.
-    Anybody,
+    Anybody = 1,
     /// As people use products: a few are there at a time, send some events each, and are followed by
     /// others.
-    Sessions,
+    Sessions = 2,
 }
 
 /// Users of one connection who are there at a time, and events that each sends before others come.
@@ -112,8 +112,9 @@ pub(crate) async fn traffic(
     let mut tasks: JoinSet<anyhow::Result<u64>> = JoinSet::new();
     for seed in 0..CONNECTIONS {
         let per_request = usize::try_from(EVENTS_PER_REQUEST)?;
-        // Other seeds than those of the sign-ups, so that no insert id comes twice.
-        let seed = CONNECTIONS + seed + 1;
+        // Other seeds than those of the sign-ups and of other senders, so that no insert id comes
+        // twice.
+        let seed = CONNECTIONS * (1 + senders as u64) + seed + 1;
         let mut connection =
             Connection::open(address, "/2/httpapi", API_KEY, seed, users, per_request).await?;
         let (clock, random) = (clock.clone(), SeededRandom::new(seed));
