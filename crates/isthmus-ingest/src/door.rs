@@ -20,9 +20,11 @@ use isthmus_log::{Log, LogError};
 use mappings::Mappings;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use throttle::{Ceilings, Throttles};
+use tokio::sync::Semaphore;
 
 /// One of the endpoints through which data enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +144,9 @@ pub struct Door {
     rules: DoorRules,
     entrances: RwLock<HashMap<String, Arc<Entrance>>>,
     mappings: Mappings,
+    /// Uploads that are decoded at once: one core is left to those who ask something, for example for
+    /// a user's profile while a message is rendered.
+    decoding: Semaphore,
 }
 
 impl Door {
@@ -153,7 +158,9 @@ impl Door {
         mapped: Arc<dyn MappedUsers>,
     ) -> Self {
         let mappings = Mappings::new(mapped);
-        Self { intake, clock, rules, entrances: RwLock::default(), mappings }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let decoding = Semaphore::new(cores.saturating_sub(1).max(1));
+        Self { intake, clock, rules, entrances: RwLock::default(), mappings, decoding }
     }
 
     /// The rules of every endpoint.
@@ -202,7 +209,10 @@ impl Door {
         if call.endpoint == Endpoint::UserMap {
             return self.map_users(call).await;
         }
-        let (record, count, size) = self.decode(call)?;
+        let (record, count, size) = {
+            let _turn = self.decoding.acquire().await.ok();
+            self.decode(call)?
+        };
         let received_at = self.clock.now();
         let endpoint = call.endpoint.path();
         if count > 0 {
