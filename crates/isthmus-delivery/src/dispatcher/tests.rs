@@ -1,6 +1,7 @@
 mod world;
 
 use super::*;
+use crate::health::Condition;
 use isthmus_core::ByteSize;
 use isthmus_core::destination::{
     Budget, CallLimits, Guarantee, Lane, Rate, Section, Shares, Verdict, Waits,
