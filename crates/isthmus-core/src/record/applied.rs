@@ -195,8 +195,7 @@ impl<'a> AppliedBatch<'a> {
         encode(VERSION, self)
     }
 
-    /// Reads what [`Self::encode`] wrote, or version 1 of it. Zeros after the batch are passed over:
-    /// what was erased leaves room.
+    /// Reads what [`Self::encode`] wrote, or version 1 of it.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let version = bytes.first().copied().filter(|version| *version == 1);
         decode(version.unwrap_or(VERSION), bytes)
