@@ -37,6 +37,7 @@ fn decode_and_encode(body: &[u8], rules: &EndpointRules) -> usize {
         remote_address: Some("198.51.100.7"),
         events: upload.events().collect(),
         commands: Vec::new(),
+        currents: None,
     };
     batch.encode().len()
 }

@@ -104,6 +104,10 @@ fn event() -> AppliedEvent<'static> {
         group_properties: None,
         fields: Some(FIELDS),
         user_properties: UserProperties::Inline(USER_PROPERTIES),
+        sent_user_properties: None,
+        skip_user_properties_sync: false,
+        remote_address: None,
+        currents: None,
     }
 }
 

@@ -91,7 +91,8 @@ impl Mapping for BrazeStream {
             | Applied::Merge(_)
             | Applied::Identified(_)
             | Applied::Erasure(_)
-            | Applied::Erased => Wants::Nothing,
+            | Applied::Erased
+            | Applied::Identify(_) => Wants::Nothing,
         }
     }
 
@@ -120,7 +121,7 @@ impl Mapping for BrazeStream {
                     deletion.map(erasure, out);
                 }
             }
-            Applied::GroupChange(_) | Applied::Erased => {}
+            Applied::GroupChange(_) | Applied::Erased | Applied::Identify(_) => {}
         }
     }
 }

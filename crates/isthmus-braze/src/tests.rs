@@ -152,6 +152,10 @@ fn event() -> AppliedEvent<'static> {
         group_properties: None,
         fields: Some(r#"{"platform":"Web","country":"Germany"}"#),
         user_properties: UserProperties::None,
+        sent_user_properties: None,
+        skip_user_properties_sync: false,
+        remote_address: None,
+        currents: None,
     }
 }
 

@@ -9,6 +9,16 @@ use std::fmt;
 )]
 pub struct AmplitudeId(pub u64);
 
+impl AmplitudeId {
+    /// Stands where something is about nobody we know; never assigned.
+    pub const NOBODY: Self = Self(0);
+
+    /// The person, if there is one.
+    pub fn somebody(self) -> Option<Self> {
+        (self != Self::NOBODY).then_some(self)
+    }
+}
+
 impl fmt::Display for AmplitudeId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)

@@ -12,10 +12,12 @@ mod applied;
 mod intake;
 
 pub use applied::{
-    Applied, AppliedBatch, AppliedEvent, Erasure, GroupChange, Identified, IntakeRange, Merge,
-    PropertyChange, UserChange, UserProperties,
+    Applied, AppliedBatch, AppliedEvent, AppliedIdentify, CurrentsEvent, Erasure, GroupChange,
+    Identified, IntakeRange, Merge, PropertyChange, UserChange, UserProperties,
 };
-pub use intake::{Command, Erase, IntakeBatch, IntakeEvent, Source};
+pub use intake::{
+    Command, CurrentsBatch, Echo, Erase, IntakeBatch, IntakeEvent, Sent, Source, Unusable,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -40,6 +40,10 @@ fn record(number: u64) -> Vec<u8> {
             group_properties: None,
             fields: Some(r#"{"platform":"Web","country":"DE"}"#),
             user_properties: UserProperties::None,
+            sent_user_properties: None,
+            skip_user_properties_sync: false,
+            remote_address: None,
+            currents: None,
         })
     });
     let intake = IntakeRange { from: Place::default(), to: Place::default() };

@@ -263,6 +263,7 @@ impl Door {
             remote_address: remote.as_deref(),
             events,
             commands: Vec::new(),
+            currents: None,
         };
         Ok((batch.encode(), count, body.len()))
     }
@@ -282,6 +283,7 @@ impl Door {
             remote_address: None,
             events: Vec::new(),
             commands,
+            currents: None,
         };
         self.intake.append(batch.encode()).await
     }

@@ -108,7 +108,8 @@ impl Model {
             | Applied::Merge(_)
             | Applied::Identified(_)
             | Applied::Erasure(_)
-            | Applied::Erased => return Ok(()),
+            | Applied::Erased
+            | Applied::Identify(_) => return Ok(()),
         };
         self.items.push(Item { place, user_id: user_id.map(str::to_owned), what });
         Ok(())

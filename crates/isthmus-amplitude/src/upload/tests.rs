@@ -480,6 +480,7 @@ fn keeps_its_promises(upload: &CheckedUpload<'_>, source: Source) {
         remote_address: None,
         events: upload.events().collect(),
         commands: Vec::new(),
+        currents: None,
     };
     assert_eq!(IntakeBatch::decode(&batch.encode()), Ok(batch));
 }

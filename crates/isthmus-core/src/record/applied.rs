@@ -1,11 +1,15 @@
 //! Records of the event log.
 
+mod earlier;
+
+use super::intake::{Sent, Source};
 use super::{RecordError, decode, encode};
 use crate::{AmplitudeId, Place};
 use serde::{Deserialize, Serialize};
 
-/// Version 1 had fewer kinds of items; what it has is the same.
-const VERSION: u8 = 2;
+/// Version 1 had fewer kinds of items than version 2; both had events without what only those who
+/// pass them on need, and without Currents.
+const VERSION: u8 = 3;
 
 /// What one run of the applier over part of the intake log produced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,9 @@ pub enum Applied<'a> {
     Erasure(Erasure<'a>),
     /// What stood here was about a person who was forgotten.
     Erased,
+    /// An `$identify` or `$groupidentify` as it was sent; what it changed follows.
+    #[serde(borrow)]
+    Identify(AppliedIdentify<'a>),
 }
 
 /// An event, deduplicated, with its person and its corrected time.
@@ -82,6 +89,84 @@ pub struct AppliedEvent<'a> {
     pub fields: Option<&'a str>,
     #[serde(borrow)]
     pub user_properties: UserProperties<'a>,
+    /// Raw JSON object of plain keys and operations, as they were sent with the event.
+    pub sent_user_properties: Option<&'a str>,
+    /// `$skip_user_properties_sync`: the event has its own user properties and no others.
+    pub skip_user_properties_sync: bool,
+    /// Address the request came from.
+    pub remote_address: Option<&'a str>,
+    /// Set where Braze Currents brought the event.
+    #[serde(borrow)]
+    pub currents: Option<Box<CurrentsEvent<'a>>>,
+}
+
+/// What an event of Braze Currents has beside what Amplitude shows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CurrentsEvent<'a> {
+    /// Name of the `currents_source` that brought it.
+    pub source: &'a str,
+    /// Braze's own type, for example `users.messages.email.Open`.
+    pub event_type: &'a str,
+    /// Braze's own user id.
+    pub braze_id: Option<&'a str>,
+    /// IANA time zone of the user.
+    pub timezone: Option<&'a str>,
+    /// `email`, `push`, `sms`, ...; what the type is about.
+    pub channel: Option<&'a str>,
+    /// `send`, `delivery`, `open`, `click`, ...; what happened.
+    pub action: Option<&'a str>,
+    pub campaign_id: Option<&'a str>,
+    pub canvas_id: Option<&'a str>,
+    pub canvas_step_id: Option<&'a str>,
+    pub canvas_variation_id: Option<&'a str>,
+    pub message_variation_id: Option<&'a str>,
+    pub dispatch_id: Option<&'a str>,
+    pub send_id: Option<&'a str>,
+    pub app_id: Option<&'a str>,
+    /// Everything the event has to say, as a raw JSON object in the form of the HTTP connector.
+    pub properties: &'a str,
+    /// Raw JSON object of what stood beside `user` and `properties` and is in no documentation.
+    pub other: Option<&'a str>,
+    /// Why Braze does not show such an event to Amplitude, where it does not.
+    pub not_exported: Option<&'a str>,
+    /// What we told Braze, where this is the echo of it.
+    #[serde(borrow)]
+    pub echo: Option<Sent<'a>>,
+}
+
+/// An `$identify` or `$groupidentify`, for those who pass it on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedIdentify<'a> {
+    pub project: &'a str,
+    /// The door it came through.
+    pub source: Source,
+    /// `$identify` or `$groupidentify`.
+    pub event_type: &'a str,
+    /// The person; nobody where a `$groupidentify` came without ids.
+    pub user: AmplitudeId,
+    pub user_id: Option<&'a str>,
+    /// As sent: never derived.
+    pub device_id: Option<&'a str>,
+    pub insert_id: Option<&'a str>,
+    /// As the client stamped it, in milliseconds since the Unix epoch, if it did.
+    pub time: Option<i64>,
+    /// When the request arrived, in milliseconds since the Unix epoch.
+    pub received_at: i64,
+    pub session_id: Option<i64>,
+    pub event_id: Option<i64>,
+    pub skip_user_properties_sync: bool,
+    /// Raw JSON object.
+    pub event_properties: Option<&'a str>,
+    /// Raw JSON object of plain keys and operations.
+    pub user_properties: Option<&'a str>,
+    /// Raw JSON object: group type to name or list of names.
+    pub groups: Option<&'a str>,
+    /// Raw JSON object of operations.
+    pub group_properties: Option<&'a str>,
+    /// Raw JSON object of all other fields as they were sent.
+    pub fields: Option<&'a str>,
+    /// Address the request came from.
+    pub remote_address: Option<&'a str>,
 }
 
 /// The user properties at the moment of an item.
@@ -195,10 +280,12 @@ impl<'a> AppliedBatch<'a> {
         encode(VERSION, self)
     }
 
-    /// Reads what [`Self::encode`] wrote, or version 1 of it.
+    /// Reads what [`Self::encode`] wrote, or an earlier version of it.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let version = bytes.first().copied().filter(|version| *version == 1);
-        decode(version.unwrap_or(VERSION), bytes)
+        match bytes.first() {
+            Some(&version @ 1..=2) => earlier::decode(version, bytes),
+            _ => decode(VERSION, bytes),
+        }
     }
 }
 
@@ -211,9 +298,11 @@ impl<'a> Applied<'a> {
             Self::Erasure(erasure) => {
                 erasure.user_properties.map_or(UserProperties::None, UserProperties::Inline)
             }
-            Self::GroupChange(_) | Self::Merge(_) | Self::Identified(_) | Self::Erased => {
-                UserProperties::None
-            }
+            Self::GroupChange(_)
+            | Self::Merge(_)
+            | Self::Identified(_)
+            | Self::Erased
+            | Self::Identify(_) => UserProperties::None,
         }
     }
 
@@ -227,6 +316,7 @@ impl<'a> Applied<'a> {
             Self::Merge(merge) => merge.received_at,
             Self::Identified(identified) => identified.received_at,
             Self::Erasure(erasure) => erasure.received_at,
+            Self::Identify(identify) => identify.received_at,
             Self::Erased => 0,
         }
     }
@@ -240,6 +330,7 @@ impl<'a> Applied<'a> {
             Self::Merge(merge) => merge.project,
             Self::Identified(identified) => identified.project,
             Self::Erasure(erasure) => erasure.project,
+            Self::Identify(identify) => identify.project,
             Self::Erased => "",
         }
     }
@@ -290,6 +381,35 @@ mod tests {
                         group_properties: Some(&raw),
                         fields: None,
                         user_properties: UserProperties::At(place),
+                        sent_user_properties: Some(&raw),
+                        skip_user_properties_sync: true,
+                        remote_address: Some(&name),
+                        currents: Some(Box::new(CurrentsEvent {
+                            source: &name,
+                            properties: &raw,
+                            echo: Some(Sent { destination: &name, stream: "s", place, part: 1 }),
+                            ..CurrentsEvent::default()
+                        })),
+                    }),
+                    Applied::Identify(AppliedIdentify {
+                        project: "shop",
+                        source: Source::Identify,
+                        event_type: "$identify",
+                        user: AmplitudeId(offset),
+                        user_id: Some(&name),
+                        device_id: None,
+                        insert_id: Some(&name),
+                        time: Some(time),
+                        received_at: time,
+                        session_id: None,
+                        event_id: Some(time),
+                        skip_user_properties_sync: false,
+                        event_properties: None,
+                        user_properties: Some(&raw),
+                        groups: Some(&raw),
+                        group_properties: None,
+                        fields: Some(&raw),
+                        remote_address: None,
                     }),
                 ],
             };

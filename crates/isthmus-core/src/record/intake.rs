@@ -3,8 +3,9 @@
 use super::{RecordError, decode, encode};
 use serde::{Deserialize, Serialize};
 
-/// Version 1 had no [`Source::Command`] and no commands.
-const VERSION: u8 = 2;
+/// Version 1 had no [`Source::Command`] and no commands, version 2 no [`Source::Currents`] and nothing
+/// of it.
+const VERSION: u8 = 3;
 
 /// Which door an intake batch came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub enum Source {
     GroupIdentify,
     /// No door for events: commands that take effect in their place among the events.
     Command,
+    /// Braze Currents, by HTTP or from files; see [`CurrentsBatch`].
+    Currents,
 }
 
 /// Something that changes what is known of people, and that is no event.
@@ -60,6 +63,62 @@ pub struct IntakeBatch<'a> {
     /// After the events.
     #[serde(borrow)]
     pub commands: Vec<Command<'a>>,
+    /// What the events of [`Source::Currents`] have in common.
+    #[serde(borrow)]
+    pub currents: Option<CurrentsBatch<'a>>,
+}
+
+/// Events of Braze Currents that arrived together.
+///
+/// The events stand in [`IntakeBatch::events`]: `event_type` is Braze's own, `user_id` its
+/// `external_user_id`, `insert_id` its `id`, `event_properties` its `properties` in the form of the
+/// HTTP connector, and `fields` holds everything else, Braze's `user_id` and `timezone` among it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CurrentsBatch<'a> {
+    /// Name of the `currents_source`.
+    pub source: &'a str,
+    /// What the ids of its events are unique within: sources of the same events share one.
+    pub scope: &'a str,
+    /// How Amplitude shows the events, as a raw JSON object that the Braze crate reads; empty for the
+    /// documented form. In the record, so that applying it again gives the same.
+    pub form: &'a str,
+    /// Which of the events came from us.
+    #[serde(borrow)]
+    pub echoes: Vec<Echo<'a>>,
+    /// What cannot be read as an event, after the commands.
+    #[serde(borrow)]
+    pub unusable: Vec<Unusable<'a>>,
+}
+
+/// An event that a stream of ours told Braze, and that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo<'a> {
+    /// Its index among the events of the batch.
+    pub event: u32,
+    #[serde(borrow)]
+    pub of: Sent<'a>,
+}
+
+/// An object that a stream sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent<'a> {
+    pub destination: &'a str,
+    pub stream: &'a str,
+    /// The item of the event log it was mapped from.
+    pub place: crate::Place,
+    /// Which of the objects mapped from that item it is.
+    pub part: u16,
+}
+
+/// Something that is no event, with why: kept until somebody mends it or throws it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unusable<'a> {
+    /// As it came.
+    pub raw: &'a str,
+    /// What is wrong with it; names the field.
+    pub reason: &'a str,
+    /// The file it was read from, where it was.
+    pub file: Option<&'a str>,
 }
 
 /// A batch as version 1 wrote it.
@@ -84,6 +143,36 @@ impl<'a> From<IntakeBatchV1<'a>> for IntakeBatch<'a> {
             remote_address: old.remote_address,
             events: old.events,
             commands: Vec::new(),
+            currents: None,
+        }
+    }
+}
+
+/// A batch as version 2 wrote it.
+#[derive(Deserialize)]
+struct IntakeBatchV2<'a> {
+    project: &'a str,
+    source: Source,
+    received_at: i64,
+    client_upload_time: Option<i64>,
+    remote_address: Option<&'a str>,
+    #[serde(borrow)]
+    events: Vec<IntakeEvent<'a>>,
+    #[serde(borrow)]
+    commands: Vec<Command<'a>>,
+}
+
+impl<'a> From<IntakeBatchV2<'a>> for IntakeBatch<'a> {
+    fn from(old: IntakeBatchV2<'a>) -> Self {
+        Self {
+            project: old.project,
+            source: old.source,
+            received_at: old.received_at,
+            client_upload_time: old.client_upload_time,
+            remote_address: old.remote_address,
+            events: old.events,
+            commands: old.commands,
+            currents: None,
         }
     }
 }
@@ -146,10 +235,11 @@ impl<'a> IntakeBatch<'a> {
         encode(VERSION, self)
     }
 
-    /// Reads what [`Self::encode`] wrote, or version 1 of it.
+    /// Reads what [`Self::encode`] wrote, or an earlier version of it.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
         match bytes.first() {
             Some(1) => decode::<IntakeBatchV1<'a>>(1, bytes).map(Self::from),
+            Some(2) => decode::<IntakeBatchV2<'a>>(2, bytes).map(Self::from),
             _ => decode(VERSION, bytes),
         }
     }
@@ -193,6 +283,21 @@ mod tests {
                     }),
                     Command::Retell { user: crate::AmplitudeId(8) },
                 ],
+                currents: flag.then(|| CurrentsBatch {
+                    source: &kind,
+                    scope: "",
+                    form: "{}",
+                    echoes: vec![Echo {
+                        event: 1,
+                        of: Sent {
+                            destination: "braze",
+                            stream: &kind,
+                            place: crate::Place { offset: 9, index: 1 },
+                            part: 2,
+                        },
+                    }],
+                    unusable: vec![Unusable { raw: &kind, reason: "no `id`", file: None }],
+                }),
             };
             let bytes = batch.encode();
             prop_assert_eq!(IntakeBatch::decode(&bytes), Ok(batch));
@@ -204,9 +309,9 @@ mod tests {
         }
     }
 
-    /// What version 1 wrote ends where the commands begin.
+    /// What version 1 wrote ends where the commands begin, what version 2 wrote before Currents.
     #[test]
-    fn version_one_is_read() {
+    fn earlier_versions_are_read() {
         let batch = IntakeBatch {
             project: "shop",
             source: Source::Batch,
@@ -215,12 +320,15 @@ mod tests {
             remote_address: Some("::1"),
             events: vec![IntakeEvent { event_type: "Opened", ..IntakeEvent::default() }],
             commands: Vec::new(),
+            currents: None,
         };
         let mut bytes = batch.encode();
-        assert_eq!(bytes.pop(), Some(0), "no commands");
-        if let Some(version) = bytes.first_mut() {
-            *version = 1;
+        for (version, last) in [(2, "no Currents"), (1, "no commands")] {
+            assert_eq!(bytes.pop(), Some(0), "{last}");
+            if let Some(first) = bytes.first_mut() {
+                *first = version;
+            }
+            assert_eq!(IntakeBatch::decode(&bytes), Ok(batch.clone()));
         }
-        assert_eq!(IntakeBatch::decode(&bytes), Ok(batch));
     }
 }

@@ -143,6 +143,10 @@ fn batch(text: &str, received_at: Timestamp, user_properties: UserProperties<'_>
             group_properties: None,
             fields: None,
             user_properties,
+            sent_user_properties: None,
+            skip_user_properties_sync: false,
+            remote_address: None,
+            currents: None,
         })
     });
     let intake = IntakeRange { from: Place::default(), to: Place::default() };

@@ -301,6 +301,7 @@ pub(super) fn insert_id<'a>(item: &Applied<'a>) -> Option<&'a str> {
     match item {
         Applied::Event(event) => event.insert_id,
         Applied::UserChange(change) => change.insert_id,
+        Applied::Identify(identify) => identify.insert_id,
         Applied::GroupChange(_)
         | Applied::Merge(_)
         | Applied::Identified(_)
@@ -312,7 +313,8 @@ pub(super) fn insert_id<'a>(item: &Applied<'a>) -> Option<&'a str> {
 /// The person of an item; of a merge the known one.
 pub(super) fn person(item: &Applied<'_>) -> Option<AmplitudeId> {
     match item {
-        Applied::Event(event) => Some(event.user),
+        Applied::Event(event) => event.user.somebody(),
+        Applied::Identify(identify) => identify.user.somebody(),
         Applied::UserChange(change) => Some(change.user),
         Applied::Merge(merge) => Some(merge.into),
         Applied::Identified(identified) => Some(identified.user),

@@ -34,6 +34,8 @@ pub enum FoundKind {
     Merge,
     Identified,
     Erasure,
+    /// An identification as it was sent.
+    Identify,
     /// Gone, with the person it was about.
     Erased,
 }
@@ -62,6 +64,11 @@ impl Found {
             }
             Applied::Erasure(erasure) => {
                 (FoundKind::Erasure, "erasure", (erasure.user_id, None), erasure.received_at)
+            }
+            Applied::Identify(identify) => {
+                let ids = (identify.user_id, identify.device_id);
+                let time = identify.time.unwrap_or(identify.received_at);
+                (FoundKind::Identify, identify.event_type, ids, time)
             }
             Applied::Erased => (FoundKind::Erased, "erased", (None, None), 0),
         };

@@ -56,6 +56,7 @@ impl Wanted<'_> {
                         ids.contains(&merge.into) || ids.contains(&merge.anonymous)
                     }
                     Applied::Identified(identified) => ids.contains(&identified.user),
+                    Applied::Identify(identify) => ids.contains(&identify.user),
                     Applied::Erasure(erasure) => {
                         erasure.users.iter().any(|user| ids.contains(user))
                     }

@@ -106,6 +106,10 @@ fn event(person: u64, insert_id: Option<&str>) -> Applied<'_> {
         group_properties: None,
         fields: None,
         user_properties: UserProperties::None,
+        sent_user_properties: None,
+        skip_user_properties_sync: false,
+        remote_address: None,
+        currents: None,
     })
 }
 
@@ -304,7 +308,7 @@ async fn a_finder_left_behind_by_trimming_goes_on_at_the_start_of_the_log() {
     let start = case.events.trim(offsets[30]).unwrap();
     assert!(start > finder.shared.view().open.to);
     indexer.catch_up().await.unwrap();
-    for persons in [&[0u64][..], &[1, 5]] {
+    for persons in [&[2u64][..], &[1, 5]] {
         let expected = places_of(&case, persons);
         assert_eq!(find_all(&finder, persons, Order::OldestFirst, 999), expected);
     }
@@ -435,7 +439,7 @@ async fn what_was_erased_is_not_found_and_the_index_serves_on() {
     let assert_finds_the_rest = |finder: &Finder| {
         assert_eq!(find_all(finder, &[1], Order::OldestFirst, 99), []);
         assert_eq!(finder.find_event("e29", 9).unwrap(), []);
-        for person in [0, 2, 3, 4, 5, 6] {
+        for person in [2, 3, 4, 5, 6] {
             let found = find_all(finder, &[person], Order::OldestFirst, 99);
             assert_eq!(found, places_of(&case, &[person]));
         }
@@ -474,7 +478,7 @@ async fn a_user_is_found_in_either_order_within_limits_and_offsets() {
     let offsets = case.append_events(0..50).await;
     let (finder, _indexer) = case.indexed().await;
     case.append_events(50..53).await;
-    for persons in [&[0u64][..], &[2, 3, 6], &[0, 1, 2, 3, 4, 5, 6], &[77], &[]] {
+    for persons in [&[5u64][..], &[2, 3, 6], &[1, 2, 3, 4, 5, 6], &[77], &[]] {
         let expected = places_of(&case, persons);
         let reversed: Vec<Place> = expected.iter().rev().copied().collect();
         for limit in [0, 1, 5, 999] {

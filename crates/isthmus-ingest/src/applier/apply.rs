@@ -7,8 +7,8 @@ use isthmus_amplitude::built_in::{self, Said};
 use isthmus_core::identity::{DeviceSight, Resolution, UserSight, Who, resolve};
 use isthmus_core::profile::{self, Properties};
 use isthmus_core::record::{
-    Applied, AppliedEvent, Command, Erase, Erasure, GroupChange, Identified, IntakeBatch,
-    IntakeEvent, Merge, PropertyChange, Source, UserChange, UserProperties,
+    Applied, AppliedEvent, AppliedIdentify, Command, Erase, Erasure, GroupChange, Identified,
+    IntakeBatch, IntakeEvent, Merge, PropertyChange, Source, UserChange, UserProperties,
 };
 use isthmus_core::{AmplitudeId, Place, Timestamp, json};
 use isthmus_state::StateError;
@@ -179,6 +179,7 @@ impl<'a> Gathering<'a> {
         let Some(subject) = self.subject(batch, event) else {
             // Only `$groupidentify` comes without any id.
             if self.is_first_sight(directory, batch, event, "")? {
+                self.push_identify(batch, event, AmplitudeId::NOBODY);
                 self.change_groups(directory, batch, event)?;
             }
             return Ok(());
@@ -191,12 +192,16 @@ impl<'a> Gathering<'a> {
             return Ok(());
         }
         if event.event_type == "$groupidentify" {
+            let person = known(directory, &subject)?;
+            self.push_identify(batch, event, person);
             return self.change_groups(directory, batch, event);
         }
         let is_identify = event.event_type == "$identify";
         let shown = !(is_identify && event.skip_user_properties_sync);
         let (person, first) = self.identify(directory, &subject, shown)?;
-        if !is_identify {
+        if is_identify {
+            self.push_identify(batch, event, person);
+        } else {
             note_times(directory, person, subject.event_time)?;
         }
         if let (true, Some(groups)) = (is_identify, event.groups) {
@@ -236,8 +241,42 @@ impl<'a> Gathering<'a> {
             group_properties: self.group_properties(directory, subject.project, event.groups)?,
             fields: event.fields,
             user_properties,
+            sent_user_properties: event.user_properties,
+            skip_user_properties_sync: event.skip_user_properties_sync,
+            remote_address: batch.remote_address,
+            currents: None,
         }));
         Ok(())
+    }
+
+    /// Tells of `event` as it was sent.
+    fn push_identify(
+        &mut self,
+        batch: &IntakeBatch<'a>,
+        event: &IntakeEvent<'a>,
+        user: AmplitudeId,
+    ) {
+        self.items.push(Applied::Identify(AppliedIdentify {
+            project: batch.project,
+            source: batch.source,
+            event_type: event.event_type,
+            user,
+            user_id: event.user_id,
+            device_id: event.device_id,
+            insert_id: event.insert_id,
+            time: event.time,
+            received_at: batch.received_at,
+            session_id: event.session_id,
+            event_id: event.event_id,
+            skip_user_properties_sync: event.skip_user_properties_sync,
+            event_properties: event.event_properties,
+            user_properties: event.user_properties,
+            groups: event.groups,
+            group_properties: event.group_properties,
+            fields: event.fields,
+            // Of nobody's request nothing but the group is kept.
+            remote_address: user.somebody().and(batch.remote_address),
+        }));
     }
 
     fn subject(&self, batch: &IntakeBatch<'a>, event: &IntakeEvent<'a>) -> Option<Subject<'a>> {
@@ -662,6 +701,19 @@ impl<'a> Gathering<'a> {
             })
             .collect()
     }
+}
+
+/// The person that the ids of `subject` lead to by now, or nobody.
+fn known(directory: &mut Directory, subject: &Subject<'_>) -> Result<AmplitudeId, StateError> {
+    let by_user = match subject.user_id {
+        Some(user_id) => directory.find(subject.project, IdKind::User, user_id)?,
+        None => None,
+    };
+    let person = match by_user {
+        Some(person) => Some(person),
+        None => directory.find(subject.project, IdKind::Device, subject.device_id)?,
+    };
+    Ok(person.unwrap_or(AmplitudeId::NOBODY))
 }
 
 fn change_built_in(

@@ -132,6 +132,9 @@ impl Bench {
             Applied::Erasure(erasure) => {
                 writeln!(story, "erasure {} of {:?}", erasure.request, erasure.users).unwrap();
             }
+            Applied::Identify(identify) => {
+                writeln!(story, "sent {} {}", identify.event_type, identify.user).unwrap();
+            }
             Applied::Erased => story.push_str("erased\n"),
         }
     }
@@ -182,6 +185,7 @@ fn batch<'a>() -> IntakeBatch<'a> {
         remote_address: None,
         events: Vec::new(),
         commands: Vec::new(),
+        currents: None,
     }
 }
 
@@ -263,11 +267,14 @@ async fn an_event_carries_the_properties_of_its_moment() {
         .await;
     bench.apply().await;
     insta::assert_snapshot!(bench.story(), @r#"
+    sent $identify 1
     change 1 first seen plan: - -> "pro" visits: - -> 1
     Viewed 1 {"plan":"pro","visits":1}
     change 1 on another device city: - -> "Lyon"
     Viewed 1 {"city":"Lyon","plan":"pro","visits":1}
+    sent $identify 1
     change 1 city: "Lyon" -> -
+    sent $identify 1
     Viewed 1 {"plan":"pro","visits":1}
     Viewed 1 {"only":"here"}
     Viewed 1 {"plan":"pro","visits":1}
@@ -351,7 +358,8 @@ async fn group_properties_change_without_any_id() {
     };
     bench.accept(&[event.clone(), event]).await;
     bench.apply().await;
-    assert_eq!(bench.story(), "group company acme\n");
+    let sent = "sent $groupidentify 0\n";
+    assert_eq!(bench.story(), format!("{sent}group company acme\n{sent}"));
 }
 
 #[tokio::test]

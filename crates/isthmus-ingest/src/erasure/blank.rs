@@ -1,7 +1,10 @@
 //! What is left of a record once people are forgotten. Pure.
 
 use super::Forgotten;
-use isthmus_core::record::{Applied, AppliedBatch, Command, IntakeBatch, IntakeEvent};
+use isthmus_core::AmplitudeId;
+use isthmus_core::record::{
+    Applied, AppliedBatch, AppliedIdentify, Command, IntakeBatch, IntakeEvent,
+};
 
 /// A record that can forget.
 pub(super) trait Blank {
@@ -13,7 +16,10 @@ impl Blank for AppliedBatch<'_> {
     fn blank(&mut self, forgotten: &Forgotten) -> u64 {
         let mut erased = 0;
         for item in self.items.iter_mut().filter(|item| forgotten.concerns(item)) {
-            *item = Applied::Erased;
+            *item = match item {
+                Applied::Identify(identify) => group_rest(identify),
+                _ => Applied::Erased,
+            };
             erased += 1;
         }
         erased
@@ -41,6 +47,27 @@ impl Blank for IntakeBatch<'_> {
         }
         erased
     }
+}
+
+/// The item that [`rest`] gives when it is applied.
+fn group_rest<'a>(identify: &AppliedIdentify<'a>) -> Applied<'a> {
+    if identify.event_type != "$groupidentify" {
+        return Applied::Erased;
+    }
+    Applied::Identify(AppliedIdentify {
+        user: AmplitudeId::NOBODY,
+        user_id: None,
+        device_id: None,
+        insert_id: None,
+        session_id: None,
+        event_id: None,
+        event_properties: None,
+        user_properties: None,
+        fields: None,
+        remote_address: None,
+        skip_user_properties_sync: false,
+        ..identify.clone()
+    })
 }
 
 /// What of a forgotten person's event is not about them: properties of a group.

@@ -59,6 +59,7 @@ impl Forgotten {
                 self.users.contains(&merge.anonymous) || self.users.contains(&merge.into)
             }
             Applied::Identified(identified) => self.users.contains(&identified.user),
+            Applied::Identify(identify) => self.users.contains(&identify.user),
             Applied::Erasure(erasure) => {
                 self.erasures && erasure.users.iter().any(|user| self.users.contains(user))
             }

@@ -54,6 +54,7 @@ impl Bench {
             remote_address: Some("203.0.113.7"),
             events,
             commands,
+            currents: None,
         };
         batch.encode()
     }
@@ -203,6 +204,7 @@ fn person(item: &Applied<'_>) -> Option<AmplitudeId> {
         Applied::UserChange(change) => Some(change.user),
         Applied::Merge(merge) => Some(merge.into),
         Applied::Identified(identified) => Some(identified.user),
+        Applied::Identify(identify) => identify.user.somebody(),
         Applied::GroupChange(_) | Applied::Erasure(_) | Applied::Erased => None,
     }
 }

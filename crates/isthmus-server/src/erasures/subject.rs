@@ -91,6 +91,7 @@ impl Subject {
             Applied::UserChange(change) => is(change.user),
             Applied::Merge(merge) => is(merge.anonymous) || is(merge.into),
             Applied::Identified(identified) => is(identified.user),
+            Applied::Identify(identify) => is(identify.user),
             Applied::Erasure(erasure) => erasure.users.iter().any(|user| is(*user)),
             Applied::GroupChange(_) | Applied::Erased => false,
         }

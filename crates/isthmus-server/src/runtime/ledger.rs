@@ -311,6 +311,7 @@ fn item_at(place: Place, found: Option<&Found>) -> LedgerItem {
         FoundKind::Merge => "merge",
         FoundKind::Identified => "identified",
         FoundKind::Erasure => "erasure",
+        FoundKind::Identify => "identify",
         FoundKind::Erased => "erased",
     };
     let insert_id = found.and_then(|found| found.insert_id.clone());

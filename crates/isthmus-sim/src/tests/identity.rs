@@ -196,6 +196,10 @@ fn event<'a>(user_id: Option<&'a str>, device_id: &'a str, event_type: &'a str) 
         group_properties: None,
         fields: None,
         user_properties: UserProperties::None,
+        sent_user_properties: None,
+        skip_user_properties_sync: false,
+        remote_address: None,
+        currents: None,
     })
 }
 
