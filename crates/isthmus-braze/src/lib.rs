@@ -10,6 +10,7 @@
 //!   answer (`reply`), says what an object would change about a user (`mirror`), and tells what may
 //!   become of an object that people edit (`edit`) and what of it Braze is certain to refuse (`check`).
 //!   It can be asked what it has of people ([`export`]).
+//! - [`currents`]: the events that Braze tells of what became of it all.
 //!
 //! What Braze is to us: an API that takes each write at face value. It removes no duplicates, bills
 //! unchanged attributes, ignores over-long strings without an error, and says success when it has
@@ -22,6 +23,7 @@ mod body;
 mod calls;
 mod check;
 pub mod cluster;
+pub mod currents;
 mod destination;
 mod edit;
 pub mod export;
