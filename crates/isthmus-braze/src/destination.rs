@@ -3,7 +3,7 @@
 use crate::body::Layout;
 use crate::calls::TRACK;
 
-use crate::{check, cluster, edit, limits, mirror, reply};
+use crate::{check, cluster, currents, edit, limits, mirror, reply};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -168,6 +168,11 @@ impl Destination for Braze {
 
     fn retold(&self, told: Option<&Told>, run: &[(&Message, Answered)]) -> Option<Told> {
         mirror::retold(told, run)
+    }
+
+    /// Currents tells of custom events and purchases.
+    fn echo_key(&self, message: &Message) -> Option<u64> {
+        Some(currents::sent_key(message.section, &message.payload)?.key.0)
     }
 
     fn costs(&self, batch: &[Delivery]) -> Vec<Cost> {

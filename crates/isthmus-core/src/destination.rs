@@ -185,6 +185,12 @@ pub trait Destination: Send + Sync + fmt::Debug {
         told.cloned()
     }
 
+    /// What `message` is recognised by when the vendor tells of it later, where it does: a stable
+    /// hash of what it says.
+    fn echo_key(&self, _message: &Message) -> Option<u64> {
+        None
+    }
+
     /// What each delivery of a request costs if the vendor takes it.
     fn costs(&self, batch: &[Delivery]) -> Vec<Cost> {
         vec![Cost { object: true, points: 0 }; batch.len()]

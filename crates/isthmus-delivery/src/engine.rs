@@ -34,6 +34,7 @@ use isthmus_core::record::RecordError;
 use isthmus_core::seam::{Backoff, BoxFuture, Clock, Http, Random, Reply, Request, SendError};
 use isthmus_state::StateError;
 use isthmus_state::dead_letters::LetterKey;
+use isthmus_state::echoes::Echoes;
 use reading::Reading;
 use std::future::pending;
 use std::sync::Arc;
@@ -104,6 +105,8 @@ pub enum EngineError {
     Record { offset: u64, source: RecordError },
     #[error("what users were told cannot be stored")]
     Mirror(#[source] StateError),
+    #[error("what is sent cannot be noted")]
+    Echoes(#[source] StateError),
     #[error("user properties cannot be read")]
     Snapshot(#[from] SnapshotError),
     #[error("streams of a destination must have different names")]
@@ -159,6 +162,7 @@ pub struct Engine {
     history: Option<Arc<dyn HistoryStore>>,
     history_at: Duration,
     mirror: Option<Keeper>,
+    echoes: Option<Echoes>,
     /// No more requests are started.
     winding_up: bool,
 }
@@ -213,6 +217,7 @@ impl Engine {
             history: None,
             history_at: now.monotonic,
             mirror: None,
+            echoes: None,
             winding_up: false,
         };
         Ok((engine, handle))
@@ -222,6 +227,13 @@ impl Engine {
     #[must_use]
     pub fn recording_to(mut self, history: Arc<dyn HistoryStore>) -> Self {
         self.history = Some(history);
+        self
+    }
+
+    /// Notes what is sent in `echoes`, so that it is recognised when the vendor tells of it.
+    #[must_use]
+    pub fn noting_in(mut self, echoes: Echoes) -> Self {
+        self.echoes = Some(echoes);
         self
     }
 
@@ -302,6 +314,7 @@ impl Engine {
         while let Some(id) = self.dispatcher.start(now) {
             match self.encode(id) {
                 Ok(encoded) => {
+                    self.note_sent(id, now)?;
                     let Encoded { request, objects } = encoded;
                     self.prepared.push(Prepared { id, request, objects });
                 }
@@ -312,6 +325,19 @@ impl Engine {
         }
         self.dispatcher.take_letters(&mut self.letters);
         Ok(())
+    }
+
+    /// Notes what the request says, before it leaves: an echo can be faster than the answer.
+    fn note_sent(&self, id: RequestId, now: Moment) -> Result<(), EngineError> {
+        let Some(echoes) = &self.echoes else { return Ok(()) };
+        let mut sending =
+            echoes.sending(&self.parts.name, now.wall).map_err(EngineError::Echoes)?;
+        for delivery in self.dispatcher.batch(id) {
+            if let Some(key) = self.parts.destination.echo_key(&delivery.message) {
+                sending.note(key, &delivery.stream, delivery.place, delivery.part);
+            }
+        }
+        sending.commit().map_err(EngineError::Echoes)
     }
 
     fn encode(&self, id: RequestId) -> Result<Encoded, EncodeError> {

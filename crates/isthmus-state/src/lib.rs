@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod dead_letters;
 pub mod delivery_history;
 pub mod delivery_samples;
+pub mod echoes;
 pub mod groups;
 mod key;
 pub mod mirror;
