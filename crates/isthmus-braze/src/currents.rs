@@ -25,8 +25,10 @@ mod echo;
 mod facts;
 mod label;
 mod received;
+mod storage;
 
 pub use appear::{Appearance, Export, Form, appear};
 pub use echo::{Alias, Echo, EchoKey, SentKey, echo_key, echo_key_of_anyone, sent_key};
 pub use facts::{Facts, facts};
 pub use received::{NotABatch, Received, Unusable, read_batch};
+pub use storage::{Broken, Fault, ObjectKey, StorageReader, read_json_line};

@@ -164,10 +164,10 @@ pub(super) struct Head<'a> {
     pub(super) id: Option<Cow<'a, str>>,
     /// Raw.
     pub(super) time: Option<&'a str>,
-    user_id: Option<Cow<'a, str>>,
-    external_user_id: Option<Cow<'a, str>>,
-    device_id: Option<Cow<'a, str>>,
-    timezone: Option<Cow<'a, str>>,
+    pub(super) user_id: Option<Cow<'a, str>>,
+    pub(super) external_user_id: Option<Cow<'a, str>>,
+    pub(super) device_id: Option<Cow<'a, str>>,
+    pub(super) timezone: Option<Cow<'a, str>>,
 }
 
 impl<'a> Head<'a> {
