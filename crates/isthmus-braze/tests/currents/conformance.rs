@@ -190,7 +190,9 @@ fn an_event_of_nobody_is_not_exported() {
 #[test]
 fn a_number_of_32_bits_stays_what_people_wrote() {
     let purchase = catalogue::find("users.behaviors.Purchase").expect("known");
-    for (number, written) in [(3.14, "3.14"), (19.99, "19.99"), (0.1, "0.1"), (-5.0, "-5"), (16_777_216.0, "16777216")] {
+    for (number, written) in
+        [(3.14, "3.14"), (19.99, "19.99"), (0.1, "0.1"), (-5.0, "-5"), (16_777_216.0, "16777216")]
+    {
         let mut record = stored(purchase);
         record["price"] = json!(number);
         let event = read_stored(purchase, &record, Codec::Null);
@@ -208,11 +210,17 @@ fn unknown_types_and_fields_are_never_refused() {
         event["new"] = json!(true);
         let event = read_posted(&event);
         let shown = upload(&event, &Form::default());
-        assert_eq!(shown["event_properties"]["new_field"], json!({"a": [1]}), "{}", about.event_type);
+        assert_eq!(
+            shown["event_properties"]["new_field"],
+            json!({"a": [1]}),
+            "{}",
+            about.event_type
+        );
         let other = event.other.as_deref().expect("kept");
         assert_eq!(other, r#"{"new":true,"user":{"new_id":"x"}}"#, "{}", about.event_type);
     }
-    let unknown = json!({"event_type": "users.Whatever", "id": "a", "time": 1, "user": {"device_id": "d"}});
+    let unknown =
+        json!({"event_type": "users.Whatever", "id": "a", "time": 1, "user": {"device_id": "d"}});
     let event = read_posted(&unknown);
     assert_eq!(appear(&event, &Form::default()).export, Export::Expected);
 }

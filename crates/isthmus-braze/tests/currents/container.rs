@@ -34,7 +34,8 @@ impl Container {
             Codec::Zstandard => Some("zstandard"),
         };
         let schema = schema.to_string();
-        let entries = [Some(("avro.schema", schema.as_str())), name.map(|name| ("avro.codec", name))];
+        let entries =
+            [Some(("avro.schema", schema.as_str())), name.map(|name| ("avro.codec", name))];
         let entries: Vec<_> = entries.into_iter().flatten().collect();
         push_long(&mut bytes, i64::try_from(entries.len()).unwrap());
         for (key, value) in entries {

@@ -5,7 +5,8 @@ use isthmus_braze::currents::catalogue::{self, EventType};
 use isthmus_braze::currents::{Form, Received, StorageReader, appear, read_batch};
 use serde_json::{Map, Value, json};
 
-pub(crate) const OWN: &str = r#"{"plan":"gold","seats":3,"tags":["a","b"],"deep":{"x":[null,1.5]}}"#;
+pub(crate) const OWN: &str =
+    r#"{"plan":"gold","seats":3,"tags":["a","b"],"deep":{"x":[null,1.5]}}"#;
 
 /// What the event says in `field`.
 fn value(about: &EventType, field: &str) -> Value {

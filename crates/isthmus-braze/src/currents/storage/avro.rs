@@ -54,7 +54,10 @@ pub(super) struct Container<R: Read> {
 
 enum State<R: Read> {
     Between(Source<R>),
-    Inside { block: Block<R>, records: u64 },
+    Inside {
+        block: Block<R>,
+        records: u64,
+    },
     /// Nothing more can be read; where that was found.
     Over(u64),
 }
@@ -144,26 +147,32 @@ impl<R: Read> Container<R> {
     /// Moves past the end of a block, of which all records were read.
     fn leave(&mut self) -> Result<(), Problem> {
         let over = State::Over(self.at());
-        if let State::Inside { mut block, .. } = std::mem::replace(&mut self.state, over) {
-            if !block.input().fill_buf()?.is_empty() {
-                return Err("a block holds more than its records".to_owned().into());
-            }
-            let mut rest = block.into_rest();
-            std::io::copy(&mut rest, &mut std::io::sink())?;
-            let is_cut = rest.limit() > 0;
-            let mut source = rest.into_inner();
-            let mut marker = Marker::default();
-            if is_cut {
-                return Err("it ends in the middle of a block".to_owned().into());
-            }
-            source.read_exact(&mut marker)?;
-            if marker != self.marker {
-                return Err("a block does not end with the marker of the file".to_owned().into());
-            }
-            self.state = State::Between(source);
+        let State::Inside { mut block, .. } = std::mem::replace(&mut self.state, over) else {
+            return Ok(());
+        };
+        if !block.input().fill_buf()?.is_empty() {
+            return Err("a block holds more than its records".to_owned().into());
         }
-        Ok(())
+        let mut rest = block.into_rest();
+        let marked = marker_behind(&mut rest, self.marker);
+        let source = rest.into_inner();
+        self.state = if marked.is_ok() { State::Between(source) } else { State::Over(source.at()) };
+        marked
     }
+}
+
+/// Moves past what the codec left of a block, and past the marker.
+fn marker_behind<R: Read>(rest: &mut Take<Source<R>>, expected: Marker) -> Result<(), Problem> {
+    std::io::copy(rest, &mut std::io::sink())?;
+    if rest.limit() > 0 {
+        return Err("it ends in the middle of a block".to_owned().into());
+    }
+    let mut marker = Marker::default();
+    rest.get_mut().read_exact(&mut marker)?;
+    if marker == expected {
+        return Ok(());
+    }
+    Err("a block does not end with the marker of the file".to_owned().into())
 }
 
 impl<R: Read> Block<R> {
@@ -171,9 +180,7 @@ impl<R: Read> Block<R> {
         Ok(match codec {
             Codec::Null => Self::Null(bytes),
             Codec::Deflate => Self::Deflate(BufReader::new(DeflateDecoder::new(bytes))),
-            Codec::Zstandard => {
-                Self::Zstandard(BufReader::new(zstd::Decoder::with_buffer(bytes)?))
-            }
+            Codec::Zstandard => Self::Zstandard(BufReader::new(zstd::Decoder::with_buffer(bytes)?)),
             Codec::Snappy => {
                 let records = unsnapped(&mut bytes)?;
                 Self::Snappy(Cursor::new(records), bytes)
@@ -210,7 +217,8 @@ impl<R: Read> Block<R> {
 
 /// The bytes of a snappy block, which its checksum follows.
 fn unsnapped<R: Read>(block: &mut Take<Source<R>>) -> Result<Vec<u8>, Problem> {
-    let too_large = || Problem::from(format!("a snappy block of more than {SNAPPY_BYTES_MAX} bytes"));
+    let too_large =
+        || Problem::from(format!("a snappy block of more than {SNAPPY_BYTES_MAX} bytes"));
     let expected = usize::try_from(block.limit()).ok().filter(|bytes| *bytes <= SNAPPY_BYTES_MAX);
     let expected = expected.ok_or_else(too_large)?;
     let mut compressed = Vec::new();

@@ -11,9 +11,7 @@
 //! | the rest | a property |
 
 use super::super::catalogue::{self, Known};
-use super::super::received::{
-    Head, Received, Unusable, present, push_name, read_event, scalar,
-};
+use super::super::received::{Head, Received, Unusable, present, push_name, read_event, scalar};
 use isthmus_core::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -228,4 +226,3 @@ fn single_of(number: f64) -> Option<f32> {
     let single = number as f32;
     (single.is_finite() && f64::from(single).to_bits() == number.to_bits()).then_some(single)
 }
-

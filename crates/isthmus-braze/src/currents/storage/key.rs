@@ -79,10 +79,20 @@ mod tests {
 
     #[test]
     fn parts_that_are_missing_or_odd_are_passed_over() {
-        for key in ["", "/", "a/b/c.avro", "event_type=/date=2026-13-01-09/x", "date=today/x", "date=2026-01-01/x"] {
+        for key in [
+            "",
+            "/",
+            "a/b/c.avro",
+            "event_type=/date=2026-13-01-09/x",
+            "date=today/x",
+            "date=2026-01-01/x",
+        ] {
             assert_eq!(shown(key), "- - -", "{key}");
         }
-        assert_eq!(shown("event_type=agentconsole.AgentExecuted/x"), "agentconsole.AgentExecuted - -");
+        assert_eq!(
+            shown("event_type=agentconsole.AgentExecuted/x"),
+            "agentconsole.AgentExecuted - -"
+        );
         // A file is no folder.
         assert_eq!(shown("event_type=users.canvas.Entry"), "- - -");
     }

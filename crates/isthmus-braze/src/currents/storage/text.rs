@@ -130,7 +130,8 @@ impl<R: Read> Text<R> {
     fn container(&mut self, mut depth: usize) -> Result<(), Problem> {
         let (mut quoted, mut escaped) = (false, false);
         loop {
-            let byte = self.peek()?.ok_or_else(|| "it ends in the middle of an event".to_owned())?;
+            let byte =
+                self.peek()?.ok_or_else(|| "it ends in the middle of an event".to_owned())?;
             self.take(byte)?;
             if quoted {
                 quoted = escaped || byte != b'"';

@@ -160,7 +160,8 @@ impl Parser {
                 let mut fields = Fields::new();
                 for field in part("fields")?.as_array().into_iter().flatten() {
                     let name = field.get("name").and_then(Value::as_str);
-                    let name = name.ok_or_else(|| "schema has a field without `name`".to_owned())?;
+                    let name =
+                        name.ok_or_else(|| "schema has a field without `name`".to_owned())?;
                     let kind = field.get("type");
                     let kind = kind.ok_or_else(|| format!("field `{name}` has no type"))?;
                     fields.push((name.to_owned(), self.node(kind, &inner, depth + 1)?));
