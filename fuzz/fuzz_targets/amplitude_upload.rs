@@ -42,6 +42,7 @@ fuzz_target!(|body: &[u8]| {
                     remote_address: None,
                     events: upload.events().collect(),
                     commands: Vec::new(),
+                    currents: None,
                 };
                 assert_eq!(IntakeBatch::decode(&batch.encode()), Ok(batch));
             }

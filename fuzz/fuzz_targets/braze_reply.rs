@@ -9,14 +9,15 @@ use isthmus_braze::Braze;
 use isthmus_braze::export::Person;
 use isthmus_config::Spec;
 use isthmus_config::resource::DestinationSettings;
-use isthmus_core::destination::{Delivery, Guarantee, Destination, Lane, Message, Section};
+use isthmus_core::destination::{Delivery, Destination, Guarantee, Lane, Message, Section};
 use isthmus_core::seam::Reply;
 use isthmus_core::{Place, Timestamp};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static BRAZE: LazyLock<Braze> = LazyLock::new(|| {
-    let text = "{kind: destination, name: b, type: braze, endpoint: http://127.0.0.1:1, rest_key: k}";
+    let text =
+        "{kind: destination, name: b, type: braze, endpoint: http://127.0.0.1:1, rest_key: k}";
     let mut resources = isthmus_config::parse_resources(text, "fuzz").expect("a good resource");
     let Some(Spec::Destination(destination)) = resources.pop().map(|each| each.spec) else {
         panic!("a destination was written");

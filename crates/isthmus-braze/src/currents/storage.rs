@@ -28,7 +28,7 @@ use source::Source;
 use std::io::{BufRead, Read};
 
 /// Largest event that is read, in bytes of its JSON. Braze drops those above 900 KB.
-const EVENT_BYTES_MAX: usize = 32 << 20;
+const EVENT_BYTES_MAX: usize = 8 << 20;
 
 /// Why nothing more can be read from a file.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub struct StorageReader<R: Read> {
 }
 
 enum Format<R: Read> {
-    Avro(avro::Container<R>),
+    Avro(Box<avro::Container<R>>),
     Json(text::Text<R>),
 }
 
@@ -75,7 +75,7 @@ impl<R: Read> StorageReader<R> {
             Err(error) => return Err(Problem::from(error).broken(0, 0)),
         };
         let format = if first == avro::MAGIC.first().copied() {
-            Format::Avro(avro::Container::open(source, event_type_from_path)?)
+            Format::Avro(Box::new(avro::Container::open(source, event_type_from_path)?))
         } else {
             Format::Json(text::Text::new(source, event_type_from_path.map(str::to_owned)))
         };
@@ -165,6 +165,3 @@ impl From<String> for Problem {
         Self::Format(reason)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -147,9 +147,12 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
 
 pub(crate) fn push_long(out: &mut Vec<u8>, number: i64) {
     let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
+    loop {
+        let [seven, ..] = (rest & 0x7f).to_le_bytes();
         rest >>= 7;
+        out.push(if rest == 0 { seven } else { seven | 0x80 });
+        if rest == 0 {
+            return;
+        }
     }
-    out.push(rest as u8);
 }

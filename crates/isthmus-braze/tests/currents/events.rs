@@ -18,7 +18,11 @@ fn value(about: &EventType, field: &str) -> Value {
         ("time", _) => json!(1_767_258_000),
         ("platform", _) => json!("ios"),
         ("ad_id_type", _) => {
-            json!(if about.event_type.len() % 2 == 0 { "ios_idfa" } else { "google_ad_id" })
+            json!(if about.event_type.len().is_multiple_of(2) {
+                "ios_idfa"
+            } else {
+                "google_ad_id"
+            })
         }
         ("custom_properties" | "purchase_properties", _) => serde_json::from_str(OWN).unwrap(),
         ("canvas_step_message_variation_id" | "canvas_step_message_variation_api_id", _) => {

@@ -107,8 +107,8 @@ fn the_path_names_the_type_before_the_schema_does() {
 }
 
 /// A file of many records in one block, as Braze writes them.
-fn clicks(codec: Codec, records: i64) -> Vec<u8> {
-    let about = catalogue::find("users.messages.email.Click").unwrap();
+fn uninstalls(codec: Codec, records: i64) -> Vec<u8> {
+    let about = catalogue::find("users.behaviors.Uninstall").unwrap();
     let mut bytes = Vec::new();
     for number in 0..records {
         let mut record = stored(about);
@@ -139,8 +139,8 @@ fn outcome(file: &[u8]) -> (usize, Option<String>) {
 #[test]
 fn a_file_that_is_cut_off_gives_what_is_whole() {
     for codec in CODECS {
-        let file = clicks(codec, 3);
-        assert_eq!(outcome(&file), (3, None), "{codec:?}");
+        let file = uninstalls(codec, 9);
+        assert_eq!(outcome(&file), (9, None), "{codec:?}");
         let mut before = 0;
         for length in 1..file.len() {
             let (events, end) = outcome(&file[..length]);
@@ -150,9 +150,9 @@ fn a_file_that_is_cut_off_gives_what_is_whole() {
             let header = header_bytes(&file);
             assert_eq!(end.is_none(), length == header, "{codec:?} {length}: {end:?}");
         }
-        assert_eq!(before, 3, "{codec:?}: all records, but not the marker behind them");
+        assert_eq!(before, 9, "{codec:?}: all records, but not the marker behind them");
     }
-    let file = clicks(Codec::Null, 40);
+    let file = uninstalls(Codec::Null, 40);
     let (events, end) = outcome(&file[..file.len() / 2]);
     assert!(events > 10, "{events}");
     let half = file.len() / 2;
@@ -167,7 +167,7 @@ fn header_bytes(file: &[u8]) -> usize {
 
 #[test]
 fn damage_is_said_where_it_is() {
-    let file = clicks(Codec::Null, 2);
+    let file = uninstalls(Codec::Null, 2);
     let end = file.len() - 1;
     let mut wrong_marker = file.clone();
     wrong_marker[end] ^= 1;
@@ -295,7 +295,7 @@ impl std::io::Read for Failing {
 #[test]
 fn a_connection_that_breaks_is_no_damage() {
     for codec in [Codec::Null, Codec::Deflate, Codec::Zstandard, Codec::Snappy] {
-        let file = clicks(codec, 40);
+        let file = uninstalls(codec, 40);
         let most = Failing(file[..file.len() - 20].to_vec());
         let last = StorageReader::open(most, None).unwrap().last().unwrap();
         let is_read = matches!(last, Err(Fault::Broken(Broken::Read { .. })));

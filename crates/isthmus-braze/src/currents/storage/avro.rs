@@ -55,7 +55,7 @@ pub(super) struct Container<R: Read> {
 enum State<R: Read> {
     Between(Source<R>),
     Inside {
-        block: Block<R>,
+        block: Box<Block<R>>,
         records: u64,
     },
     /// Nothing more can be read; where that was found.
@@ -138,7 +138,7 @@ impl<R: Read> Container<R> {
         };
         let over = State::Over(source.at());
         if let State::Between(source) = std::mem::replace(&mut self.state, over) {
-            let block = Block::open(source.take(bytes), self.codec)?;
+            let block = Box::new(Block::open(source.take(bytes), self.codec)?);
             self.state = State::Inside { block, records };
         }
         Ok(())
