@@ -10,22 +10,29 @@
 //! - `api`: Braze's endpoints: authentication, limits, request and answer shapes.
 //! - [`Fault`]: what goes wrong on purpose.
 //! - `render`: messages in Liquid, and the calls that they make.
+//! - [`campaigns`]: messages to the users of a segment; [`currents`]: what happened, as Braze exports
+//!   it; `outbound`: the loop that sends both.
 //! - `inspect`, `settings`, `page`: `/_sandbox/...` for programs and `/` for people.
 //! - [`Sandbox`]: all of it on a listener; [`SandboxHttp`]: all of it without one, for a simulator;
 //!   [`SandboxHandle`]: a look inside from the same process.
 
 mod api;
+pub mod campaigns;
 mod config;
+pub mod currents;
 mod fault;
 mod in_process;
 mod inspect;
 mod model;
+mod outbound;
 mod page;
 mod render;
 mod sandbox;
 mod serve;
 mod settings;
 mod snapshot;
+mod span;
+mod written;
 
 pub use config::{AccessKey, Keep, LimitMode, RateProfile, Rates, SandboxConfig};
 pub use fault::{Fault, FaultEffect, FaultError, Latency, RateLimitForm, When};
@@ -33,3 +40,4 @@ pub use in_process::SandboxHttp;
 pub use model::{AuditEntry, Counters, DataPoints, Occurrence, OccurrenceKind};
 pub use render::Credential;
 pub use sandbox::{Sandbox, SandboxError, SandboxHandle};
+pub use written::DefinitionError;

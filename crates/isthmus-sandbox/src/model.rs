@@ -10,6 +10,7 @@ mod currency;
 mod directory;
 mod ecommerce;
 mod export;
+mod happening;
 mod history;
 mod identifier;
 mod identity;
@@ -26,15 +27,19 @@ pub use history::{Occurrence, OccurrenceKind};
 
 pub(crate) use directory::{Directory, Priority, UserKey};
 pub(crate) use export::{Lookup, profile, summary};
+pub(crate) use happening::Happening;
 pub(crate) use identifier::{Identifier, Identifying, Reason, alias, external_id};
 pub(crate) use identity::{AliasRename, IdRename, Identify, Selector};
+pub(crate) use instant::parse as parse_time;
 pub(crate) use pending::Effect;
+pub(crate) use standard::is_standard;
 pub(crate) use track::{Array, Body, Checked, Spot, Unusable};
 pub(crate) use user::{Tally, User};
 
 use crate::config::{Keep, SandboxConfig};
 use attribute::Dropped;
 use audit::Audit;
+use happening::Happenings;
 use history::History;
 use isthmus_core::Timestamp;
 use isthmus_core::json;
@@ -43,6 +48,7 @@ use pending::Pending;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use track::{Attributes, Event, Purchase, Who};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -60,6 +66,7 @@ pub(crate) struct Workspace {
     random: Arc<dyn Random>,
     directory: Directory,
     history: History,
+    happenings: Happenings,
     audit: Audit,
     counters: Counters,
     pending: Pending,
@@ -70,12 +77,17 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// An empty workspace.
-    pub(crate) fn new(config: Arc<SandboxConfig>, random: Arc<dyn Random>) -> Self {
+    /// An empty workspace, which rings `bell` when there is something to hear or to wait for.
+    pub(crate) fn new(
+        config: Arc<SandboxConfig>,
+        random: Arc<dyn Random>,
+        bell: Arc<Notify>,
+    ) -> Self {
         let (keep, uid_property) = (config.keep, config.uid_property.clone());
         Self {
             directory: Directory::new(config.export_lag),
             history: History::new(keep, config.occurrences_kept, config.occurrences_kept_per_user),
+            happenings: Happenings::new(bell),
             audit: Audit::new(config.audit_kept),
             counters: Counters::default(),
             pending: Pending::default(),
@@ -91,7 +103,9 @@ impl Workspace {
     /// Forgets everything, requests that wait included; keeps as much as `keep` says from now on.
     pub(crate) fn reset(&mut self, keep: Keep, uid_property: Option<String>) {
         let (delay, jitter) = (self.apply_delay, self.apply_jitter);
-        *self = Self::new(self.config.clone(), self.random.clone());
+        let happenings = std::mem::take(&mut self.happenings).emptied();
+        *self = Self::new(self.config.clone(), self.random.clone(), Arc::default());
+        self.happenings = happenings;
         self.set_lag(delay, jitter);
         let config = &self.config;
         self.history =
@@ -133,6 +147,31 @@ impl Workspace {
 
     pub(crate) fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    /// Whether somebody wants to hear of events and purchases.
+    pub(crate) fn listen(&mut self, is_heard: bool) {
+        self.happenings.listen(is_heard);
+    }
+
+    /// Events and purchases that nobody heard of yet, in the order in which they were applied.
+    pub(crate) fn take_happenings(&mut self) -> Vec<Happening> {
+        self.happenings.take()
+    }
+
+    /// Events and purchases that nobody will hear of, as too many waited.
+    pub(crate) fn overlooked(&self) -> u64 {
+        self.happenings.overlooked()
+    }
+
+    /// When the next request takes effect.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.pending.next_due()
+    }
+
+    /// Sets a subscription state of a user, who may be gone, to unsubscribed.
+    pub(crate) fn unsubscribe(&mut self, key: UserKey, field: &str, now: Moment) {
+        self.set_field(key, field, "unsubscribed", now);
     }
 
     /// Requests that wait to take effect.
@@ -180,6 +219,7 @@ impl Workspace {
         let jitter = Duration::from_millis(self.random.below(jitter.saturating_add(1)));
         let due = now.elapsed.saturating_add(self.apply_delay).saturating_add(jitter);
         self.pending.push(due, effect);
+        self.happenings.ring();
     }
 
     fn apply(&mut self, effect: Effect, now: Moment) {
@@ -359,6 +399,7 @@ impl Workspace {
             quantity: 1,
             properties: properties.to_owned(),
         };
+        self.happenings.push(key, event.time, &occurrence);
         self.history.push(key, occurrence);
     }
 
@@ -412,6 +453,7 @@ impl Workspace {
             quantity: purchase.quantity,
             properties: purchase.properties.json.clone().into_owned(),
         };
+        self.happenings.push(key, purchase.time, &occurrence);
         self.history.push(key, occurrence);
     }
 }

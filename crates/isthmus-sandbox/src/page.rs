@@ -1,5 +1,7 @@
 //! `/`: what the sandbox holds, for people. Plain pages that need no JavaScript.
 
+use crate::campaigns::CampaignView;
+use crate::currents::ConnectorView;
 use crate::inspect::find;
 use crate::model::{Occurrence, Tally, User, Workspace};
 use crate::render::{Rendered, try_out};
@@ -45,6 +47,8 @@ struct UsersPage {
     found: usize,
     page: usize,
     last_page: usize,
+    campaigns: Vec<CampaignView>,
+    connectors: Vec<ConnectorView>,
     requests: Vec<RequestLine>,
     faults: usize,
 }
@@ -159,6 +163,8 @@ async fn users(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) ->
         found,
         page: asked.page,
         last_page: found.saturating_sub(1) / USERS_PER_PAGE,
+        campaigns: room.campaigns().views(),
+        connectors: room.currents().views(),
         requests,
         faults: shared.faults.rules().len(),
     };

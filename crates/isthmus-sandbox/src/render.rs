@@ -26,6 +26,7 @@ use self::call::Call;
 use self::outgoing::{CallReport, Caller, Ending};
 use self::template::{Content, Pass, Stop, Template};
 use crate::api::Answer;
+use crate::campaigns::Draft;
 use crate::model::{Identifying, Workspace};
 use crate::sandbox::{Room, Shared};
 use axum::Router;
@@ -153,6 +154,26 @@ pub(crate) async fn try_out(
     external_id: Option<&str>,
 ) -> Result<Rendered, String> {
     let asked = json!({ "template": template, "external_id": external_id });
+    let asked: Asked = serde_json::from_value(asked).map_err(|error| error.to_string())?;
+    let globals = globals(&asked, shared, &shared.enter(room)).map_err(|(_, reason)| reason)?;
+    render(shared, room, &asked, &globals).await.map_err(|error| error.to_string())
+}
+
+/// Whether a message can be rendered at all; the error is for people.
+pub(crate) fn check(template: &str) -> Result<(), String> {
+    Template::message(template).map(drop).map_err(|error| error.to_string())
+}
+
+/// Renders the message of a campaign for its user, who may be gone; the error is for people.
+pub(crate) async fn of_campaign(
+    shared: &Shared,
+    room: &Room,
+    draft: &Draft,
+) -> Result<Rendered, String> {
+    let Draft { template, braze_id, event_properties } = draft;
+    let asked = json!({
+        "template": template, "braze_id": braze_id, "event_properties": event_properties,
+    });
     let asked: Asked = serde_json::from_value(asked).map_err(|error| error.to_string())?;
     let globals = globals(&asked, shared, &shared.enter(room)).map_err(|(_, reason)| reason)?;
     render(shared, room, &asked, &globals).await.map_err(|error| error.to_string())

@@ -1,14 +1,16 @@
 //! A sandbox on a listener, and a look inside from the same process.
 
 use crate::api::{Meter, RequestEntry, RequestLog};
+use crate::campaigns::{Campaigns, CampaignsHandle};
 use crate::config::{Keep, Rates, SandboxConfig};
+use crate::currents::{Currents, CurrentsHandle, Exporter};
 use crate::fault::{Fault, FaultError, Faults};
 use crate::model::{
     AuditEntry, Counters, Identifier, Moment, Occurrence, UserKey, Workspace, profile,
 };
 use crate::render::{Credential, Credentials, Memory};
 use crate::settings::Settings;
-use crate::{api, inspect, page, render, serve, settings, snapshot};
+use crate::{api, campaigns, currents, inspect, outbound, page, render, serve, settings, snapshot};
 use axum::Router;
 use isthmus_core::seam::{Clock, Http, Random};
 use serde_json::Value;
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// The workspace when keys name none.
@@ -57,13 +60,19 @@ pub(crate) struct Shared {
     /// Limits that hold over all workspaces.
     pub(crate) company: Mutex<Meter>,
     pub(crate) faults: Faults,
+    /// Rings when there is something to send, or to wait for.
+    pub(crate) bell: Arc<Notify>,
     requests: Mutex<RequestLog>,
 }
 
 /// A workspace with its lock and its rate limits.
+///
+/// Who holds several locks takes them in the order of the fields.
 #[derive(Debug)]
 pub(crate) struct Room {
     workspace: Mutex<Workspace>,
+    campaigns: Mutex<Campaigns>,
+    currents: Mutex<Currents>,
     pub(crate) meter: Mutex<Meter>,
     pub(crate) calls: Mutex<Memory>,
 }
@@ -73,6 +82,21 @@ impl Room {
     /// it half changed in a way that matters to a sandbox.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Workspace> {
         self.workspace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn campaigns(&self) -> MutexGuard<'_, Campaigns> {
+        self.campaigns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn currents(&self) -> MutexGuard<'_, Currents> {
+        self.currents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the workspace tell what happens, if there is anybody to hear it.
+    pub(crate) fn listen(&self) {
+        let mut workspace = self.lock();
+        let is_heard = !self.campaigns().is_empty() || !self.currents().is_empty();
+        workspace.listen(is_heard);
     }
 }
 
@@ -86,10 +110,13 @@ impl Shared {
         let config = Arc::new(config);
         let named = config.keys.iter().map(|key| key.workspace.clone());
         let names = named.chain(config.keys.is_empty().then(|| WORKSPACE.to_owned()));
+        let bell = Arc::new(Notify::new());
         let room = |name: String| {
-            let workspace = Workspace::new(config.clone(), random.clone());
+            let workspace = Workspace::new(config.clone(), random.clone(), bell.clone());
             let room = Room {
                 workspace: Mutex::new(workspace),
+                campaigns: Mutex::default(),
+                currents: Mutex::default(),
                 meter: Mutex::default(),
                 calls: Mutex::default(),
             };
@@ -100,6 +127,7 @@ impl Shared {
             rates: Mutex::new(config.rates),
             company: Mutex::default(),
             faults: Faults::default(),
+            bell,
             requests: Mutex::default(),
             config,
             clock,
@@ -115,6 +143,11 @@ impl Shared {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// What makes the events of a workspace.
+    pub(crate) fn exporter<'a>(&'a self, workspace: &'a str) -> Exporter<'a> {
+        Exporter { workspace, random: self.random.as_ref() }
     }
 
     pub(crate) fn rates(&self) -> Rates {
@@ -143,6 +176,8 @@ impl Shared {
             .merge(settings::routes())
             .merge(render::routes())
             .merge(render::credential_routes())
+            .merge(campaigns::routes())
+            .merge(currents::routes())
             .merge(page::routes())
             .fallback(api::answer)
             .with_state(self.clone())
@@ -187,13 +222,16 @@ impl Shared {
         self.requests().push(entry, self.config.requests_kept);
     }
 
-    /// Forgets users, history, requests, counters and pages of calls; faults and credentials stay.
+    /// Forgets users, history, requests, counters and pages of calls, who got which message and
+    /// what waits in connectors; faults, credentials, campaigns and connectors stay.
     pub(crate) fn reset(&self, keep: Option<Keep>, uid_property: Option<&str>) {
         for (_, room) in self.rooms() {
             let mut workspace = room.lock();
             let keep = keep.unwrap_or(workspace.keep());
             let uid_property = uid_property.or(workspace.uid_property()).map(str::to_owned);
             workspace.reset(keep, uid_property);
+            room.campaigns().reset();
+            room.currents().reset();
             *room.calls.lock().unwrap_or_else(PoisonError::into_inner) = Memory::default();
         }
         self.requests().clear();
@@ -233,12 +271,14 @@ impl Sandbox {
         SandboxHandle::new(self.shared.clone())
     }
 
-    /// Answers requests until `stop`; then finishes those under way and writes the snapshot.
+    /// Answers requests, sends messages and Currents until `stop`; then finishes the requests under
+    /// way, and writes open files and the snapshot.
     pub async fn run(self, stop: CancellationToken) -> Result<(), SandboxError> {
         tracing::info!(address = %self.address, "sandbox ready");
         let router = self.shared.router();
         let served = serve::serve(self.listener, router, self.shared.clock.clone(), stop.clone());
-        let ((), kept) = tokio::join!(served, snapshot::keep(&self.shared, stop));
+        let sent = outbound::run(&self.shared, stop.clone());
+        let ((), (), kept) = tokio::join!(served, sent, snapshot::keep(&self.shared, stop));
         kept.and(snapshot::finish(&self.shared).await)
     }
 }
@@ -306,6 +346,22 @@ impl SandboxHandle {
     /// What was accepted and silently ignored, oldest first, as much as is kept.
     pub fn audit(&self) -> Vec<AuditEntry> {
         self.with(|workspace| workspace.audit().cloned().collect())
+    }
+
+    /// Its campaigns.
+    pub fn campaigns(&self) -> CampaignsHandle {
+        CampaignsHandle::new(self.shared.clone())
+    }
+
+    /// Its Currents connectors.
+    pub fn currents(&self) -> CurrentsHandle {
+        CurrentsHandle::new(self.shared.clone())
+    }
+
+    /// Sends messages of campaigns and Currents until `stop`. [`Sandbox::run`] does so by itself;
+    /// without a listener, it is for the caller to do.
+    pub async fn send(&self, stop: CancellationToken) {
+        outbound::run(&self.shared, stop).await;
     }
 
     /// Requests that were answered and have not taken effect yet.

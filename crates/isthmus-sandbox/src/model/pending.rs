@@ -52,6 +52,11 @@ impl Pending {
         (entry.key().0 <= elapsed).then(|| entry.remove())
     }
 
+    /// When the next effect is due.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.effects.keys().next().map(|(due, _)| *due)
+    }
+
     /// The next effect, due or not.
     pub(crate) fn next(&mut self) -> Option<Effect> {
         self.effects.pop_first().map(|(_, effect)| effect)

@@ -16,7 +16,8 @@ impl World {
     }
 
     fn with(config: SandboxConfig) -> Self {
-        let workspace = Workspace::new(Arc::new(config), Arc::new(SeededRandom::new(1)));
+        let workspace =
+            Workspace::new(Arc::new(config), Arc::new(SeededRandom::new(1)), Arc::default());
         let now =
             Moment { wall: Timestamp::from_millis(1_789_000_000_000), elapsed: Duration::ZERO };
         Self { workspace, now }
