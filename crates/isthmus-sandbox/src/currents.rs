@@ -24,7 +24,7 @@ mod send;
 mod view;
 
 pub use self::file::{Codec, FileError};
-pub use self::handle::CurrentsHandle;
+pub use self::handle::{CurrentsHandle, TestBody};
 pub use self::view::{ConnectorView, Counts, Dropped, LastError, Standing, TypeCounts};
 
 pub(crate) use self::api::routes;
@@ -92,17 +92,14 @@ impl Currents {
             To::Folder(folder) => Some(folder.bucket(stem.as_deref(), random)),
         };
         let written = shown(written);
-        let named = match former {
-            Some(Named { number, mut connector, offset, .. }) => {
-                connector.redefine(definition);
-                Named { number, written, connector, bucket, offset }
-            }
-            None => {
-                self.defined += 1;
-                let number = self.defined;
-                let offset = u64::try_from(now.wall.as_millis()).unwrap_or(0);
-                Named { number, written, connector: Connector::new(definition), bucket, offset }
-            }
+        let named = if let Some(Named { number, mut connector, offset, .. }) = former {
+            connector.redefine(definition);
+            Named { number, written, connector, bucket, offset }
+        } else {
+            self.defined += 1;
+            let number = self.defined;
+            let offset = u64::try_from(now.wall.as_millis()).unwrap_or(0);
+            Named { number, written, connector: Connector::new(definition), bucket, offset }
         };
         self.by_name.insert(name.to_owned(), named);
         Ok(())

@@ -164,9 +164,9 @@ impl Workspace {
         self.happenings.overlooked()
     }
 
-    /// When the next request takes effect.
+    /// When the next request takes effect, if that is of interest to anybody.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.pending.next_due()
+        self.pending.next_due().filter(|_| self.happenings.is_heard())
     }
 
     /// Sets a subscription state of a user, who may be gone, to unsubscribed.

@@ -360,7 +360,7 @@ impl SandboxHandle {
 
     /// Sends messages of campaigns and Currents until `stop`. [`Sandbox::run`] does so by itself;
     /// without a listener, it is for the caller to do.
-    pub async fn send(&self, stop: CancellationToken) {
+    pub async fn send_until(&self, stop: CancellationToken) {
         outbound::run(&self.shared, stop).await;
     }
 

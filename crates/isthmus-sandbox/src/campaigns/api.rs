@@ -76,7 +76,7 @@ async fn define(
     body: Body,
 ) -> Response {
     match read(body).await {
-        Ok(written) => about(&shared, &asked, |_, room| put(room, &name, &written)),
+        Ok(written) => about(&shared, &asked, |_, room| put(&shared, room, &name, &written)),
         Err(refused) => refused.into_response(),
     }
 }
@@ -92,7 +92,7 @@ async fn define_named(
         Err(refused) => return refused.into_response(),
     };
     match written.get("name").and_then(Value::as_str) {
-        Some(name) => about(&shared, &asked, |_, room| put(room, name, &written)),
+        Some(name) => about(&shared, &asked, |_, room| put(&shared, room, name, &written)),
         None => refuse(400, "name: is required"),
     }
 }
@@ -103,8 +103,8 @@ async fn read(body: Body) -> Result<Value, Answer> {
     serde_json::from_slice(&bytes).map_err(|error| Answer::message(400, &error.to_string()))
 }
 
-fn put(room: &Room, name: &str, written: &Value) -> Answer {
-    match handle::put(room, name, written) {
+fn put(shared: &Shared, room: &Room, name: &str, written: &Value) -> Answer {
+    match handle::put(shared, room, name, written) {
         Ok(()) => room.campaigns().view(name).map_or_else(unknown, |view| Answer::json(200, &view)),
         Err(error) => Answer::message(400, &error.to_string()),
     }

@@ -81,3 +81,71 @@ fn members(object: Value) -> Map<String, Value> {
         _ => Map::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaigns::definition::Channel;
+    use crate::campaigns::engagement::abort_type;
+    use crate::currents::{Event, Kind};
+    use crate::model::User;
+    use isthmus_core::Timestamp;
+    use isthmus_core::seam::SeededRandom;
+
+    const CHANNELS: [Channel; 6] = [
+        Channel::Email,
+        Channel::Push,
+        Channel::Sms,
+        Channel::InAppMessage,
+        Channel::ContentCard,
+        Channel::Webhook,
+    ];
+    const WHATS: [What; 9] = [
+        What::Sent,
+        What::Carried,
+        What::Delivered,
+        What::Bounced,
+        What::SoftBounced,
+        What::MachineOpened,
+        What::Opened,
+        What::Clicked,
+        What::Unsubscribed,
+    ];
+
+    /// An event about a user who can be reached.
+    fn event(name: &str, add: impl FnOnce(&mut Map<String, Value>)) -> Event {
+        let random = SeededRandom::new(1);
+        let exporter = Exporter { workspace: "default", random: &random };
+        let mut user = User { braze_id: "b".to_owned(), ..User::default() };
+        user.standard.insert("email".to_owned(), "u@example.test".into());
+        let mut known = exporter.facts(&user);
+        of_campaign(&mut known, &exporter, "Hi", "d");
+        add(&mut known);
+        let kind = Kind::of(name).expect("in the catalogue");
+        exporter.event(kind, Timestamp::default(), &known)
+    }
+
+    #[test]
+    fn events_have_what_their_types_require() {
+        let mut checked = 0;
+        for channel in CHANNELS {
+            for what in WHATS {
+                let Some(name) = what.event_type(channel) else { continue };
+                let event = event(name, |known| of(known, what));
+                assert_eq!(event.missing(), Vec::<&str>::new(), "{name}");
+                checked += 1;
+            }
+            let name = abort_type(channel);
+            let event = event(name, |known| of_abort(known, "no reason"));
+            assert_eq!(event.missing(), Vec::<&str>::new(), "{name}");
+        }
+        assert_eq!(checked, 23);
+    }
+
+    #[test]
+    fn only_machines_open_like_machines() {
+        let open = |what| event("users.messages.email.Open", |known| of(known, what)).to_http();
+        assert_eq!(open(What::MachineOpened)["properties"]["machine_open"], json!("true"));
+        assert!(open(What::Opened)["properties"].get("machine_open").is_none());
+    }
+}

@@ -23,7 +23,7 @@ impl CampaignsHandle {
 
     /// Defines a campaign, as `PUT /_sandbox/campaigns/{name}` does.
     pub fn put(&self, name: &str, definition: &Value) -> Result<(), DefinitionError> {
-        put(self.room().1, name, definition)
+        put(&self.shared, self.room().1, name, definition)
     }
 
     /// Removes a campaign with its messages on their way; whether there was one.
@@ -55,9 +55,16 @@ impl CampaignsHandle {
     }
 }
 
-pub(super) fn put(room: &Room, name: &str, definition: &Value) -> Result<(), DefinitionError> {
+pub(super) fn put(
+    shared: &Shared,
+    room: &Room,
+    name: &str,
+    definition: &Value,
+) -> Result<(), DefinitionError> {
     room.campaigns().put(name, definition)?;
     room.listen();
+    // Requests may wait to take effect.
+    shared.bell.notify_one();
     Ok(())
 }
 

@@ -178,13 +178,9 @@ impl Test {
         if let Some(exists) = members.take("exists")? {
             tests.push(("exists", Self::Exists(exists)));
         }
-        let (name, test) = match (tests.pop(), tests.is_empty()) {
-            (Some(test), true) => test,
-            _ => {
-                let problem =
-                    "needs exactly one of equals, not, greater, less, exists and contains";
-                return Err(members.wrong("attribute", problem));
-            }
+        let (Some((name, test)), true) = (tests.pop(), tests.is_empty()) else {
+            let problem = "needs exactly one of equals, not, greater, less, exists and contains";
+            return Err(members.wrong("attribute", problem));
         };
         if let Self::Greater(value) | Self::Less(value) = &test
             && rank(value).is_none()

@@ -75,7 +75,7 @@ pub(super) struct Endpoint {
 /// A folder that stands for a bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
-    pub(super) folder: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) prefix: String,
     pub(super) cluster: String,
     pub(super) connection: Connection,
@@ -200,7 +200,7 @@ impl Endpoint {
 }
 
 impl Folder {
-    fn read(folder: PathBuf, members: &mut Members) -> Result<Self, DefinitionError> {
+    fn read(path: PathBuf, members: &mut Members) -> Result<Self, DefinitionError> {
         let part = |members: &mut Members, name, otherwise: &str| {
             let text = members.take::<String>(name)?.unwrap_or_else(|| otherwise.to_owned());
             let is_part =
@@ -208,7 +208,7 @@ impl Folder {
             if is_part { Ok(text) } else { Err(members.wrong(name, "must be a part of a path")) }
         };
         let folder = Self {
-            folder,
+            path,
             prefix: part(members, "prefix", "currents")?,
             cluster: part(members, "cluster", "prod-01")?,
             connection: members.take("connection")?.unwrap_or(Connection::S3),

@@ -5,7 +5,7 @@
 use super::catalogue::{Form, Kind};
 use super::event::Event;
 use apache_avro::types::Value as Avro;
-use apache_avro::{Schema, Writer};
+use apache_avro::{DeflateSettings, Schema, Writer, ZstandardSettings};
 use isthmus_core::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,9 +30,9 @@ impl Codec {
     fn of_avro(self) -> apache_avro::Codec {
         match self {
             Self::Null => apache_avro::Codec::Null,
-            Self::Deflate => apache_avro::Codec::Deflate(Default::default()),
+            Self::Deflate => apache_avro::Codec::Deflate(DeflateSettings::default()),
             Self::Snappy => apache_avro::Codec::Snappy,
-            Self::Zstandard => apache_avro::Codec::Zstandard(Default::default()),
+            Self::Zstandard => apache_avro::Codec::Zstandard(ZstandardSettings::default()),
         }
     }
 }

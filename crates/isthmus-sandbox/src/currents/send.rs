@@ -140,7 +140,7 @@ impl Folder {
             }
         };
         Bucket {
-            folder: self.folder.clone(),
+            folder: self.path.clone(),
             prefix: self.prefix.clone(),
             stem,
             connection: self.connection.name(),

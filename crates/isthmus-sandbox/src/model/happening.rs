@@ -44,8 +44,15 @@ impl Happenings {
         }
     }
 
+    pub(super) fn is_heard(&self) -> bool {
+        self.is_heard
+    }
+
+    /// Wakes whoever listens.
     pub(super) fn ring(&self) {
-        self.bell.notify_one();
+        if self.is_heard {
+            self.bell.notify_one();
+        }
     }
 
     pub(super) fn push(&mut self, who: UserKey, time: Timestamp, occurrence: &Occurrence) {

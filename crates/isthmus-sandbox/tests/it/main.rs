@@ -5,6 +5,7 @@ mod endpoints;
 mod faults;
 mod in_process;
 mod inside;
+mod outbound;
 mod render;
 mod settings;
 
