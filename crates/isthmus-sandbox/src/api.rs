@@ -1,4 +1,5 @@
-//! Braze's endpoints: who may call, how often, how large; and the answers' shapes.
+//! Braze's endpoints: who may call, how often, how large; and the answers' shapes. Amplitude's paths
+//! pass through the same faults and the same log, and are answered by [`crate::amplitude`].
 //!
 //! Every answer is JSON, whatever its status. The order of checks: path, key, permission, rate,
 //! content type, size, syntax, content.
@@ -16,6 +17,7 @@ pub(crate) use answer::Answer;
 pub(crate) use log::{RequestEntry, RequestLog};
 pub(crate) use rate::Meter;
 
+use crate::amplitude;
 use crate::fault::FaultEffect;
 use crate::model::Moment;
 use crate::sandbox::{Room, Shared};
@@ -24,7 +26,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use ending::Ending;
+use ending::{Ending, Vendor};
 use endpoint::{Endpoint, Kind};
 use futures_util::StreamExt;
 use http::request::Parts;
@@ -47,18 +49,34 @@ struct Call<'a> {
 /// Answers everything outside `/_sandbox` and the pages.
 pub(crate) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let way = amplitude::Way::of(parts.uri.path());
+    let vendor = if way.is_some() { Vendor::Amplitude } else { Vendor::Braze };
+    if vendor == Vendor::Amplitude && parts.method == Method::OPTIONS {
+        return amplitude::preflight(&parts.headers).into_response();
+    }
     let arrived = shared.now().elapsed;
     let strike = shared.faults.draw(parts.uri.path(), arrived, shared.random.as_ref());
     let endpoint = Endpoint::at(parts.uri.path());
-    let body = read_body(body, endpoint.map_or(0, |endpoint| endpoint.body_bytes_max)).await;
+    let body_bytes_max = match way {
+        Some(way) => shared.amplitude.body_bytes_max(way),
+        None => endpoint.map_or(0, |endpoint| endpoint.body_bytes_max),
+    };
+    let body = read_body(body, body_bytes_max).await;
     shared.wait(strike.wait_before).await;
     let now = shared.now();
     let ending = if let Some(effect) = &strike.instead {
-        Ending::of_fault(effect, None, now)
+        Ending::of_fault(effect, None, now, vendor)
     } else {
-        let answer = shared.respond(&parts, endpoint, &body, &strike.content, now);
+        let answer = match way {
+            Some(way) => {
+                let (body, faults) = (body.as_ref().ok(), strike.content.as_slice());
+                let upload = amplitude::Upload { way, parts: &parts, body, faults, now };
+                shared.amplitude.respond(&upload)
+            }
+            None => shared.respond(&parts, endpoint, &body, &strike.content, now),
+        };
         match &strike.then {
-            Some(effect) => Ending::of_fault(effect, Some(answer), now),
+            Some(effect) => Ending::of_fault(effect, Some(answer), now, vendor),
             None => Ending::Answer(answer),
         }
     };

@@ -1,5 +1,6 @@
 //! What a sandbox listens on, whom it trusts, how it limits requests and how much it keeps.
 
+use crate::amplitude::AmplitudeConfig;
 use isthmus_core::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,7 +39,8 @@ pub struct SandboxConfig {
     pub names_per_user_max: usize,
     /// How much of what happened is kept.
     pub keep: Keep,
-    /// Occurrences of events and purchases kept over all users, with [`Keep::Latest`].
+    /// Occurrences of events and purchases kept over all users, and events of each Amplitude
+    /// project, with [`Keep::Latest`].
     pub occurrences_kept: usize,
     /// Occurrences kept per user, with [`Keep::Latest`].
     pub occurrences_kept_per_user: usize,
@@ -50,6 +52,8 @@ pub struct SandboxConfig {
     pub audit_kept: usize,
     /// Event property whose values are all remembered, to prove that nothing was lost or doubled.
     pub uid_property: Option<String>,
+    /// The emulated Amplitude.
+    pub amplitude: AmplitudeConfig,
     /// File that the users are read from at the start and written to while running and at the end.
     pub snapshot: Option<PathBuf>,
     /// Time between two writes of the snapshot.
@@ -78,6 +82,7 @@ impl Default for SandboxConfig {
             request_body_kept: ByteSize::kib(64),
             audit_kept: 1_000,
             uid_property: None,
+            amplitude: AmplitudeConfig::default(),
             snapshot: None,
             snapshot_every: Duration::from_secs(10),
         }

@@ -95,24 +95,25 @@ pub enum FaultEffect {
         #[serde(default = "before")]
         when: When,
     },
-    /// Refuses some objects of `/users/track` that are fine.
+    /// Refuses some objects of `/users/track` that are fine; of an upload to Amplitude, names some
+    /// events under `events_with_invalid_fields`, and takes none.
     Partial {
-        /// Only objects of this user.
+        /// Only objects of this user; of an Amplitude event, its user id.
         #[serde(default)]
         external_id: Option<String>,
-        /// Only events with this name or purchases of this product.
+        /// Only events with this name or purchases of this product; of an Amplitude event, its type.
         #[serde(default)]
         name: Option<String>,
         /// Only every so many objects, counted from the first of the request: 2 refuses the
         /// second, the fourth, ...
         #[serde(default)]
         every: Option<u64>,
-        /// The error entry's `type`.
+        /// The error entry's `type`; Amplitude has none.
         #[serde(default = "partial_error")]
         error: String,
     },
-    /// Refuses a whole `/users/track` request with 400, and does not say for which object, when
-    /// it holds one that is meant.
+    /// Refuses a whole `/users/track` request, or upload to Amplitude, with 400, and does not say
+    /// for which object, when it holds one that is meant.
     Poison {
         /// Objects of this user.
         #[serde(default)]
@@ -124,7 +125,7 @@ pub enum FaultEffect {
         message: String,
     },
     /// Refuses a `/users/track` request with more objects than this with 400, as Braze does for
-    /// accounts with a smaller limit.
+    /// accounts with a smaller limit; an upload to Amplitude with more events with 413.
     ObjectsMax {
         max: usize,
         #[serde(default = "objects_max_message")]
@@ -132,7 +133,24 @@ pub enum FaultEffect {
     },
     /// Refuses a request with a larger body than this with 413.
     BytesMax { max: usize },
-    /// Answers 429.
+    /// Refuses an upload to Amplitude with 429, and names a user or device in it as sending too fast,
+    /// with all of its events; without either, all users, devices and events.
+    Throttle {
+        #[serde(default)]
+        user_id: Option<String>,
+        #[serde(default)]
+        device_id: Option<String>,
+        /// Whether the daily quota is said to be used up, so that clients drop the events.
+        #[serde(default)]
+        daily: bool,
+    },
+    /// Refuses an upload to Amplitude with 400 as holding events of a silenced device.
+    Silence {
+        /// Without one, every device.
+        #[serde(default)]
+        device_id: Option<String>,
+    },
+    /// Answers 429; on Amplitude's paths without naming anybody, for which there is `Throttle`.
     RateLimit {
         /// How the headers say when to come back.
         form: RateLimitForm,

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Entries that a list shows unless `?limit=` says otherwise.
-const LIMIT: usize = 100;
+pub(crate) const LIMIT: usize = 100;
 /// Size of a request to these routes.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -174,19 +174,24 @@ struct Reset {
 /// [`Keep`] as a query names it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kept {
+pub(crate) enum Kept {
     All,
     Latest,
     Counts,
 }
 
+impl From<Kept> for Keep {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::All => Self::All,
+            Kept::Latest => Self::Latest,
+            Kept::Counts => Self::Counts,
+        }
+    }
+}
+
 async fn reset(State(shared): State<Arc<Shared>>, Query(asked): Query<Reset>) -> Response {
-    let keep = asked.keep.map(|keep| match keep {
-        Kept::All => Keep::All,
-        Kept::Latest => Keep::Latest,
-        Kept::Counts => Keep::Counts,
-    });
-    shared.reset(keep, asked.uid_property.as_deref());
+    shared.reset(asked.keep.map(Keep::from), asked.uid_property.as_deref());
     Answer::message(200, "success").into_response()
 }
 

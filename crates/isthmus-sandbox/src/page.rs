@@ -2,6 +2,7 @@
 
 use crate::campaigns::CampaignView;
 use crate::currents::ConnectorView;
+use crate::amplitude;
 use crate::inspect::find;
 use crate::model::{Occurrence, Tally, User, Workspace};
 use crate::render::{Rendered, try_out};
@@ -51,6 +52,7 @@ struct UsersPage {
     connectors: Vec<ConnectorView>,
     requests: Vec<RequestLine>,
     faults: usize,
+    amplitude: amplitude::Section,
 }
 
 struct UserLine {
@@ -113,14 +115,14 @@ struct MessagePage {
 #[template(path = "missing.html")]
 struct MissingPage;
 
-fn show(status: StatusCode, page: &impl Template) -> Response {
+pub(crate) fn show(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => (status, Html(text)).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn missing() -> Response {
+pub(crate) fn missing() -> Response {
     show(StatusCode::NOT_FOUND, &MissingPage)
 }
 
@@ -167,6 +169,7 @@ async fn users(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) ->
         connectors: room.currents().views(),
         requests,
         faults: shared.faults.rules().len(),
+        amplitude: amplitude::section(&shared),
     };
     drop(workspace);
     show(StatusCode::OK, &page)

@@ -1,5 +1,6 @@
 //! A sandbox on a listener, and a look inside from the same process.
 
+use crate::amplitude::{self, Amplitude, AmplitudeHandle};
 use crate::api::{Meter, RequestEntry, RequestLog};
 use crate::campaigns::{Campaigns, CampaignsHandle};
 use crate::config::{Keep, Rates, SandboxConfig};
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     /// Rings when there is something to send, or to wait for.
     pub(crate) bell: Arc<Notify>,
+    pub(crate) amplitude: Amplitude,
     requests: Mutex<RequestLog>,
 }
 
@@ -128,6 +130,7 @@ impl Shared {
             company: Mutex::default(),
             faults: Faults::default(),
             bell,
+            amplitude: Amplitude::new(config.clone()),
             requests: Mutex::default(),
             config,
             clock,
@@ -169,7 +172,7 @@ impl Shared {
         *self.rates.lock().unwrap_or_else(PoisonError::into_inner) = settings.rates;
     }
 
-    /// Everything that it answers: Braze's paths, `/_sandbox/...` and the pages.
+    /// Everything that it answers: both vendors' paths, `/_sandbox/...` and the pages.
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .merge(inspect::routes())
@@ -179,6 +182,8 @@ impl Shared {
             .merge(campaigns::routes())
             .merge(currents::routes())
             .merge(page::routes())
+            .merge(amplitude::routes())
+            .merge(amplitude::page_routes())
             .fallback(api::answer)
             .with_state(self.clone())
     }
@@ -234,6 +239,7 @@ impl Shared {
             room.currents().reset();
             *room.calls.lock().unwrap_or_else(PoisonError::into_inner) = Memory::default();
         }
+        self.amplitude.reset(keep, None);
         self.requests().clear();
     }
 }
@@ -419,7 +425,19 @@ impl SandboxHandle {
         self.shared.credentials.add([(name.to_owned(), credential)].into());
     }
 
-    /// Forgets users, history and counters of every workspace; faults and settings stay.
+    /// The emulated Amplitude: its first project.
+    pub fn amplitude(&self) -> AmplitudeHandle {
+        AmplitudeHandle::new(self.shared.clone(), None)
+    }
+
+    /// The emulated Amplitude: the project with this name, if a key opens one.
+    pub fn amplitude_project(&self, name: &str) -> Option<AmplitudeHandle> {
+        let known = self.shared.amplitude.knows(name);
+        known.then(|| AmplitudeHandle::new(self.shared.clone(), Some(name.to_owned())))
+    }
+
+    /// Forgets users, history and counters of every workspace and every Amplitude project; faults
+    /// and settings stay.
     pub fn reset(&self) {
         self.shared.reset(None, None);
     }

@@ -1,5 +1,6 @@
 //! `/_sandbox/settings`: what can be changed while the sandbox runs.
 
+use crate::amplitude::WrittenSettings;
 use crate::api::Answer;
 use crate::config::{RateProfile, Rates};
 use crate::sandbox::Shared;
@@ -32,6 +33,7 @@ struct Written {
     rates: Option<RateProfile>,
     track_per_3s: Option<u32>,
     track_per_hour: Option<u32>,
+    amplitude: Option<WrittenSettings>,
 }
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -47,6 +49,7 @@ impl From<Settings> for Written {
             rates: Some(settings.rates.profile),
             track_per_3s: Some(settings.rates.track_per_3s),
             track_per_hour: Some(settings.rates.track_per_hour),
+            amplitude: None,
         }
     }
 }
@@ -67,15 +70,19 @@ impl Settings {
 }
 
 async fn show(State(shared): State<Arc<Shared>>) -> Response {
-    Answer::json(200, &Written::from(shared.settings())).into_response()
+    let amplitude = Some(shared.amplitude.written_settings());
+    Answer::json(200, &Written { amplitude, ..shared.settings().into() }).into_response()
 }
 
 async fn change(State(shared): State<Arc<Shared>>, body: Body) -> Response {
     let Ok(bytes) = body::to_bytes(body, BODY_BYTES_MAX).await else {
         return Answer::message(400, "the settings are too large").into_response();
     };
-    match serde_json::from_slice(&bytes) {
-        Ok(written) => {
+    match serde_json::from_slice::<Written>(&bytes) {
+        Ok(mut written) => {
+            if let Some(amplitude) = written.amplitude.take() {
+                shared.amplitude.write_settings(amplitude);
+            }
             shared.set(shared.settings().with(&written));
             show(State(shared)).await
         }

@@ -30,22 +30,39 @@ impl Answer {
         Self { status, content_type: "application/json", headers: Vec::new(), body, data_points: 0 }
     }
 
+    /// JSON that is written already.
+    pub(crate) fn written(status: u16, body: String) -> Self {
+        let (content_type, body) = ("application/json", body.into_bytes());
+        Self { status, content_type, headers: Vec::new(), body, data_points: 0 }
+    }
+
+    /// No body at all.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self::written(status, String::new())
+    }
+
     /// A page that is none of Braze's.
     pub(super) fn html(status: u16, page: &str) -> Self {
         let (content_type, body) = ("text/html; charset=utf-8", page.as_bytes().to_vec());
         Self { status, content_type, headers: Vec::new(), body, data_points: 0 }
     }
 
-    pub(super) fn header(&mut self, name: &'static str, value: u64) {
+    pub(crate) fn header(&mut self, name: &'static str, value: u64) {
         self.headers.push((HeaderName::from_static(name), HeaderValue::from(value)));
     }
 
     /// Adds a header as somebody wrote it, unless HTTP does not allow it.
-    pub(super) fn written_header(&mut self, name: &str, value: &str) {
+    pub(crate) fn written_header(&mut self, name: &str, value: &str) {
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             self.headers.push((name, value));
         }
+    }
+
+    /// Lets pages of other sites read it, as Amplitude's answers do (observed).
+    pub(crate) fn open_to_browsers(&mut self) {
+        self.written_header("access-control-allow-origin", "*");
+        self.written_header("access-control-allow-methods", "GET, POST");
     }
 
     pub(crate) fn is_success(&self) -> bool {

@@ -1,6 +1,7 @@
 //! How a request ends: with its answer, or as a fault wants it.
 
 use super::answer::Answer;
+use crate::amplitude;
 use crate::fault::{FaultEffect, RateLimitForm};
 use crate::model::Moment;
 use crate::serve::{Line, Loss};
@@ -11,7 +12,7 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
 use isthmus_core::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -20,6 +21,37 @@ use std::task::Poll;
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Please sign in</title></head>\
                     <body><h1>Please sign in</h1><p>A fault of the sandbox.</p></body></html>\n";
 const HOUR_S: u64 = 3_600;
+
+/// Whose endpoint a request is to, and so whose words a fault speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vendor {
+    Braze,
+    Amplitude,
+}
+
+impl Vendor {
+    fn fault_body(self, status: u16) -> Value {
+        match self {
+            Self::Braze => json!({ "message": "a fault of the sandbox" }),
+            Self::Amplitude => amplitude::fault_body(status),
+        }
+    }
+
+    fn rate_limit_body(self) -> Value {
+        match self {
+            Self::Braze => json!({ "message": "Rate limited" }),
+            Self::Amplitude => amplitude::fault_body(429),
+        }
+    }
+
+    fn answer(self, status: u16, body: &Value) -> Answer {
+        let mut answer = Answer::json(status, body);
+        if self == Self::Amplitude {
+            answer.open_to_browsers();
+        }
+        answer
+    }
+}
 
 /// How a request ends.
 #[derive(Debug)]
@@ -32,11 +64,17 @@ pub(super) enum Ending {
 
 impl Ending {
     /// What `effect` makes of a request, with the answer it would have had if it took effect.
-    pub(super) fn of_fault(effect: &FaultEffect, answer: Option<Answer>, now: Moment) -> Self {
+    pub(super) fn of_fault(
+        effect: &FaultEffect,
+        answer: Option<Answer>,
+        now: Moment,
+        vendor: Vendor,
+    ) -> Self {
         match effect {
             FaultEffect::Status { code, body, headers, .. } => {
-                let told = json!({ "message": "a fault of the sandbox" });
-                let mut answer = Answer::json(*code, body.as_ref().unwrap_or(&told));
+                let told = || vendor.fault_body(*code);
+                let body = body.clone().unwrap_or_else(told);
+                let mut answer = vendor.answer(*code, &body);
                 for (name, value) in headers {
                     answer.written_header(name, value);
                 }
@@ -44,7 +82,8 @@ impl Ending {
             }
             FaultEffect::Garbage { code, .. } => Self::Answer(Answer::html(*code, PAGE)),
             FaultEffect::RateLimit { form, seconds } => {
-                Self::Answer(rate_limited(*form, seconds.unwrap_or(0), now.wall))
+                let answer = vendor.answer(429, &vendor.rate_limit_body());
+                Self::Answer(rate_limited(answer, *form, seconds.unwrap_or(0), now.wall))
             }
             FaultEffect::Truncate { bytes } => match answer {
                 Some(answer) => {
@@ -61,7 +100,9 @@ impl Ending {
             | FaultEffect::Partial { .. }
             | FaultEffect::Poison { .. }
             | FaultEffect::ObjectsMax { .. }
-            | FaultEffect::BytesMax { .. } => Self::Lost(Loss::Reset),
+            | FaultEffect::BytesMax { .. }
+            | FaultEffect::Throttle { .. }
+            | FaultEffect::Silence { .. } => Self::Lost(Loss::Reset),
         }
     }
 
@@ -117,8 +158,8 @@ fn broken_off(beginning: Bytes, line: Option<Line>) -> impl Stream<Item = io::Re
     stream::iter([Ok(beginning)]).chain(stream::once(end))
 }
 
-fn rate_limited(form: RateLimitForm, seconds: u64, now: Timestamp) -> Answer {
-    let mut answer = Answer::message(429, "Rate limited");
+/// Adds to `answer` when to come back.
+fn rate_limited(mut answer: Answer, form: RateLimitForm, seconds: u64, now: Timestamp) -> Answer {
     let now = u64::try_from(now.as_millis().div_euclid(1_000)).unwrap_or(0);
     let reset = match form {
         RateLimitForm::Epoch => Some(now.saturating_add(seconds)),

@@ -58,7 +58,9 @@ impl Strike {
             FaultEffect::Partial { .. }
             | FaultEffect::Poison { .. }
             | FaultEffect::ObjectsMax { .. }
-            | FaultEffect::BytesMax { .. } => self.content.push(effect.clone()),
+            | FaultEffect::BytesMax { .. }
+            | FaultEffect::Throttle { .. }
+            | FaultEffect::Silence { .. } => self.content.push(effect.clone()),
             FaultEffect::RateLimit { .. }
             | FaultEffect::Refuse {}
             | FaultEffect::Status { when: When::Before, .. }
