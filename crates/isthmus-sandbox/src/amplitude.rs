@@ -30,7 +30,7 @@ pub use counters::AmplitudeCounters;
 pub use event::{AmplitudeEvent, AmplitudeEventFilter};
 pub use handle::AmplitudeHandle;
 pub use project::AmplitudePerson;
-pub use rates::{AmplitudeSender, AmplitudeSenderKind};
+pub use rates::{AmplitudePeak, AmplitudeSender, AmplitudeSenderKind};
 
 pub(crate) use door::{Upload, Way, fault_body, preflight};
 pub(crate) use inspect::routes;

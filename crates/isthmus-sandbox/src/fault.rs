@@ -133,22 +133,22 @@ pub enum FaultEffect {
     },
     /// Refuses a request with a larger body than this with 413.
     BytesMax { max: usize },
-    /// Refuses an upload to Amplitude with 429, and names a user or device in it as sending too fast,
-    /// with all of its events; without either, all users, devices and events.
+    /// Refuses an upload to Amplitude with 429, and names these users and devices, as far as they are
+    /// in it, as sending too fast, with all of their events; without any, everybody and everything.
     Throttle {
         #[serde(default)]
-        user_id: Option<String>,
+        user_ids: Vec<String>,
         #[serde(default)]
-        device_id: Option<String>,
+        device_ids: Vec<String>,
         /// Whether the daily quota is said to be used up, so that clients drop the events.
         #[serde(default)]
         daily: bool,
     },
-    /// Refuses an upload to Amplitude with 400 as holding events of a silenced device.
+    /// Refuses an upload to Amplitude with 400 as holding events of silenced devices.
     Silence {
-        /// Without one, every device.
+        /// Without any, every device.
         #[serde(default)]
-        device_id: Option<String>,
+        device_ids: Vec<String>,
     },
     /// Answers 429; on Amplitude's paths without naming anybody, for which there is `Throttle`.
     RateLimit {

@@ -38,7 +38,8 @@ mod written;
 
 pub use amplitude::{
     AmplitudeConfig, AmplitudeCounters, AmplitudeEvent, AmplitudeEventFilter, AmplitudeHandle,
-    AmplitudeKey, AmplitudeLimits, AmplitudePerson, AmplitudeSender, AmplitudeSenderKind,
+    AmplitudeKey, AmplitudeLimits, AmplitudePeak, AmplitudePerson, AmplitudeSender,
+    AmplitudeSenderKind,
 };
 pub use config::{AccessKey, Keep, LimitMode, RateProfile, Rates, SandboxConfig};
 pub use fault::{Fault, FaultEffect, FaultError, Latency, RateLimitForm, When};

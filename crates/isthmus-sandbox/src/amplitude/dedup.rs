@@ -118,6 +118,7 @@ fn fingerprint(device_id: &str, event: &IntakeEvent<'_>) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const WINDOW: Duration = Duration::from_secs(800);
 
@@ -177,5 +178,24 @@ mod tests {
         }
         assert!(dedup.kept <= 10);
         assert_eq!(dedup.forgotten(), 0, "their time was over");
+    }
+
+    proptest! {
+        /// The same answers as from a list of every first sighting.
+        #[test]
+        fn generations_do_not_show(steps in proptest::collection::vec((0_u64..300, 0_u8..6), 1..80)) {
+            let mut dedup = Dedup::new(1_000);
+            let (mut now, mut first) = (0, HashMap::new());
+            for (wait, id) in steps {
+                now += wait;
+                let seen = first.get(&id).is_some_and(|at| now - at < WINDOW.as_secs());
+                if !seen {
+                    first.insert(id, now);
+                }
+                let id = id.to_string();
+                let found = dedup.is_duplicate("d", &event(&id), seconds(now), WINDOW);
+                prop_assert_eq!(found, seen);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::config::AmplitudeLimits;
 use super::counters::AmplitudeCounters;
 use super::event::{AmplitudeEvent, AmplitudeEventFilter};
 use super::project::{AmplitudePerson, Project};
-use super::rates::AmplitudeSender;
+use super::rates::{AmplitudePeak, AmplitudeSender};
 use crate::config::Keep;
 use crate::sandbox::Shared;
 use serde_json::Value;
@@ -56,19 +56,13 @@ impl AmplitudeHandle {
         self.with(|project| project.group(group_type, name).cloned().map(Value::Object))
     }
 
-    /// The highest rates that were ever reached, of each endpoint, of users and of devices. Each
-    /// figure is the highest of its own; the named sender is the one with the highest
-    /// `peak_per_second`.
-    pub fn highest_rates(&self) -> Vec<AmplitudeSender> {
-        self.senders_and_highest().0
+    /// The highest rates that were ever reached, of each endpoint, of users and of devices.
+    pub fn peaks(&self) -> Vec<AmplitudePeak> {
+        self.with(Project::peaks)
     }
 
     /// How fast every user and device sent, the fastest first.
     pub fn senders(&self) -> Vec<AmplitudeSender> {
-        self.senders_and_highest().1
-    }
-
-    fn senders_and_highest(&self) -> (Vec<AmplitudeSender>, Vec<AmplitudeSender>) {
         let (limits, now) = (self.limits(), self.shared.now().elapsed);
         self.with(|project| project.senders(&limits, now))
     }

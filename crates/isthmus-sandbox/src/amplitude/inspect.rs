@@ -94,10 +94,10 @@ async fn group(
 async fn senders(State(shared): State<Arc<Shared>>, Query(asked): Query<Look>) -> Response {
     let (limits, now) = (shared.amplitude.settings().limits, shared.now().elapsed);
     look(&shared, asked.project.as_deref(), |project| {
-        let (highest, mut senders) = project.senders(&limits, now);
+        let (peaks, mut senders) = (project.peaks(), project.senders(&limits, now));
         senders.retain(|sender| asked.id.as_ref().is_none_or(|id| *id == sender.id));
         senders.truncate(asked.limit.unwrap_or(LIMIT));
-        Answer::json(200, &json!({ "highest": highest, "senders": senders }))
+        Answer::json(200, &json!({ "peaks": peaks, "senders": senders }))
     })
 }
 

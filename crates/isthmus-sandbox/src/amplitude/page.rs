@@ -136,7 +136,7 @@ async fn events(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -
         limit: Some(EVENTS_ON_PAGE),
         ..AmplitudeEventFilter::default()
     };
-    let (_, senders) = project.senders(&limits, now);
+    let senders = project.senders(&limits, now);
     let senders = senders.into_iter().take(SENDERS_ON_PAGE).map(|sender| SenderLine {
         kind: match sender.kind {
             AmplitudeSenderKind::User => "user",

@@ -6,7 +6,7 @@ use super::dedup::Dedup;
 use super::door::Endpoint;
 use super::event::{AmplitudeEvent, AmplitudeEventFilter, Events};
 use super::people::{People, Person, object};
-use super::rates::{AmplitudeSender, Rates};
+use super::rates::{AmplitudePeak, AmplitudeSender, Rates};
 use crate::config::{Keep, SandboxConfig};
 use crate::model::Moment;
 use isthmus_amplitude::built_in::{Said, library};
@@ -332,13 +332,14 @@ impl Project {
         self.groups.get(&(group_type.to_owned(), name.to_owned()))
     }
 
-    /// The highest rates that were reached, and every sender that is known.
-    pub(super) fn senders(
-        &self,
-        limits: &AmplitudeLimits,
-        now: Duration,
-    ) -> (Vec<AmplitudeSender>, Vec<AmplitudeSender>) {
-        (self.rates.highest().cloned().collect(), self.rates.senders(limits, now))
+    /// The highest rates that were ever reached.
+    pub(super) fn peaks(&self) -> Vec<AmplitudePeak> {
+        self.rates.peaks().cloned().collect()
+    }
+
+    /// How fast every sender that is known was, the fastest first.
+    pub(super) fn senders(&self, limits: &AmplitudeLimits, now: Duration) -> Vec<AmplitudeSender> {
+        self.rates.senders(limits, now)
     }
 }
 

@@ -40,13 +40,28 @@ pub struct AmplitudeSender {
     pub peak_in_a_day: u64,
 }
 
+/// The highest figures that were ever reached through one endpoint, by users or by devices; each is
+/// the highest of its own, whoever reached it. Only events that were taken count.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AmplitudePeak {
+    pub endpoint: &'static str,
+    pub kind: AmplitudeSenderKind,
+    /// Highest rate over the window of the limit, in events per second: what the limit is about.
+    pub peak_per_second: f64,
+    /// Who had that rate first.
+    pub fastest: String,
+    /// Most events in one second of the clock.
+    pub peak_in_a_second: u64,
+    /// Most events of 24 hours.
+    pub peak_in_a_day: u64,
+}
+
 /// The counts of one project.
 #[derive(Debug)]
 pub(super) struct Rates {
     senders: HashMap<(Endpoint, AmplitudeSenderKind, String), Counts>,
     projects: BTreeMap<Endpoint, Counts>,
-    /// The highest of all that were ever counted, of each endpoint and kind.
-    highest: BTreeMap<(Endpoint, AmplitudeSenderKind), AmplitudeSender>,
+    peaks: BTreeMap<(Endpoint, AmplitudeSenderKind), AmplitudePeak>,
     senders_max: usize,
     forgotten: u64,
 }
@@ -56,7 +71,7 @@ impl Default for Rates {
         Self {
             senders: HashMap::new(),
             projects: BTreeMap::new(),
-            highest: BTreeMap::new(),
+            peaks: BTreeMap::new(),
             senders_max: SENDERS_MAX,
             forgotten: 0,
         }
@@ -92,6 +107,11 @@ impl Counts {
             self.in_day -= count;
             self.hours.pop_front();
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate, for people to read")]
+    fn peak_per_second(&self, window_s: u64) -> f64 {
+        self.peak_in_window as f64 / window_s as f64
     }
 
     fn add(&mut self, second: u64, events: u64) {
@@ -183,22 +203,20 @@ impl Rates {
         let (endpoint, kind, id) = key;
         let counts = self.senders.entry((endpoint, kind, id.clone())).or_default();
         counts.add(second, added);
-        let seen = view(endpoint, kind, id, counts, window_s);
-        match self.highest.get_mut(&(endpoint, kind)) {
-            Some(highest) if highest.peak_per_second >= seen.peak_per_second => {
-                // The figures may be those of different senders; the named one is the fastest.
-                highest.peak_in_a_second = highest.peak_in_a_second.max(seen.peak_in_a_second);
-                highest.peak_in_a_day = highest.peak_in_a_day.max(seen.peak_in_a_day);
-            }
-            Some(highest) => {
-                *highest = AmplitudeSender {
-                    peak_in_a_second: highest.peak_in_a_second.max(seen.peak_in_a_second),
-                    peak_in_a_day: highest.peak_in_a_day.max(seen.peak_in_a_day),
-                    ..seen
-                };
-            }
-            None => drop(self.highest.insert((endpoint, kind), seen)),
+        let peak = self.peaks.entry((endpoint, kind)).or_insert_with(|| AmplitudePeak {
+            endpoint: endpoint.path(),
+            kind,
+            peak_per_second: 0.0,
+            fastest: String::new(),
+            peak_in_a_second: 0,
+            peak_in_a_day: 0,
+        });
+        let rate = counts.peak_per_second(window_s);
+        if rate > peak.peak_per_second {
+            (peak.peak_per_second, peak.fastest) = (rate, id);
         }
+        peak.peak_in_a_second = peak.peak_in_a_second.max(counts.peak_in_a_second);
+        peak.peak_in_a_day = peak.peak_in_a_day.max(counts.peak_in_a_day);
     }
 
     /// Forgets the half of the senders that was silent longest.
@@ -222,10 +240,9 @@ impl Rates {
         self.forgotten
     }
 
-    /// The highest of every endpoint and kind, exact whatever was forgotten. Each figure is the
-    /// highest of its own; the named sender is the one with the highest `peak_per_second`.
-    pub(super) fn highest(&self) -> impl Iterator<Item = &AmplitudeSender> {
-        self.highest.values()
+    /// The highest of every endpoint and kind, exact whatever was forgotten.
+    pub(super) fn peaks(&self) -> impl Iterator<Item = &AmplitudePeak> {
+        self.peaks.values()
     }
 
     /// Every sender that is known, the fastest first.
@@ -257,14 +274,12 @@ fn view(
     counts: &Counts,
     window_s: u64,
 ) -> AmplitudeSender {
-    #[expect(clippy::cast_precision_loss, reason = "a rate, for people to read")]
-    let peak_per_second = counts.peak_in_window as f64 / window_s as f64;
     AmplitudeSender {
         endpoint: endpoint.path(),
         kind,
         id,
         peak_in_a_second: counts.peak_in_a_second,
-        peak_per_second,
+        peak_per_second: counts.peak_per_second(window_s),
         last_day: counts.in_day,
         peak_in_a_day: counts.peak_in_a_day,
     }

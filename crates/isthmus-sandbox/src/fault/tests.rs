@@ -114,6 +114,9 @@ fn rules_read_as_they_are_documented() {
         json!({"poison": {"external_id": "u"}}),
         json!({"objects_max": {"max": 10}}),
         json!({"bytes_max": {"max": 1_000}}),
+        json!({"throttle": {"user_ids": ["u"], "device_ids": ["d", "e"], "daily": true}}),
+        json!({"throttle": {}}),
+        json!({"silence": {"device_ids": ["d"]}}),
     ] {
         let rule = json!({"after_ms": 5, "for_ms": 2, "every_ms": 9, "effect": effect});
         let read = read(rule).unwrap_or_else(|error| panic!("{effect}: {error}"));

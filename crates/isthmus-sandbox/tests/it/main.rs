@@ -1,5 +1,6 @@
 //! The sandbox through a real listener on loopback, with time standing still unless it is moved.
 
+mod amplitude;
 mod client;
 mod endpoints;
 mod faults;

@@ -85,16 +85,15 @@ pub(super) fn by_faults(
                 };
                 partial(meant.into_iter().filter(nth).collect())
             }
-            FaultEffect::Throttle { user_id, device_id, daily } => {
-                let who = (user_id.as_deref(), device_id.as_deref());
-                throttle(events, who, *daily, endpoint.limits_of_sender(limits))
+            FaultEffect::Throttle { user_ids, device_ids, daily } => {
+                let limits = endpoint.limits_of_sender(limits);
+                throttle(events, user_ids, device_ids, *daily, limits)
             }
-            FaultEffect::Silence { device_id } => {
+            FaultEffect::Silence { device_ids } => {
                 let devices = events.iter().filter_map(|event| event.device_id);
-                let meant =
-                    devices.filter(|id| device_id.as_deref().is_none_or(|only| only == *id));
-                let meant = meant.map(str::to_owned).collect();
-                silenced(&meant, events, endpoint, limits).err()
+                let devices = devices.map(str::to_owned);
+                let meant = devices.filter(|id| device_ids.is_empty() || device_ids.contains(id));
+                silenced(&meant.collect(), events, endpoint, limits).err()
             }
             _ => None,
         };
@@ -120,23 +119,24 @@ fn partial(indexes: Vec<usize>) -> Option<Refusal> {
     Some(Refusal::Events(Box::new(EventProblems { invalid, ..EventProblems::default() })))
 }
 
-/// A refusal that names this user and this device, as if they had sent one event too many, when one
-/// of the events is theirs; where neither is given, every user and device of the request.
+/// A refusal that names these users and devices, as if they had sent one event too many, when one
+/// of the events is theirs; where none is given, every user and device of the request.
 fn throttle(
     events: &[IntakeEvent<'_>],
-    (user_id, device_id): (Option<&str>, Option<&str>),
+    user_ids: &[String],
+    device_ids: &[String],
     daily: bool,
     (per_second, per_day): (u64, u64),
 ) -> Option<Refusal> {
-    let anybody = user_id.is_none() && device_id.is_none();
-    let named = |wanted: Option<&str>, sent: fn(&IntakeEvent<'_>) -> Option<String>| {
+    let anybody = user_ids.is_empty() && device_ids.is_empty();
+    let named = |wanted: &[String], sent: fn(&IntakeEvent<'_>) -> Option<String>| {
         let ids = events.iter().filter_map(sent);
-        let ids = ids.filter(|id| anybody || wanted == Some(id));
+        let ids = ids.filter(|id| anybody || wanted.contains(id));
         let count = if daily { per_day } else { per_second } + 1;
         ids.map(|id| (id, count)).collect::<BTreeMap<String, u64>>()
     };
-    let users = named(user_id, |event| event.user_id.map(str::to_owned));
-    let devices = named(device_id, |event| event.device_id.map(str::to_owned));
+    let users = named(user_ids, |event| event.user_id.map(str::to_owned));
+    let devices = named(device_ids, |event| event.device_id.map(str::to_owned));
     let mut throttle = Throttle { eps_threshold: per_second, ..Throttle::default() };
     if daily {
         throttle.exceeded_daily_quota_users = users;

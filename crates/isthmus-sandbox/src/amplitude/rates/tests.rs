@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const LIMITS: AmplitudeLimits = AmplitudeLimits::documented();
 
@@ -109,8 +110,8 @@ fn peaks_stay_when_their_time_is_over() {
     assert_eq!((ana.id.as_str(), ana.kind), ("ana-1", AmplitudeSenderKind::User));
     assert_eq!((ana.peak_in_a_second, ana.last_day, ana.peak_in_a_day), (30, 0, 61));
     assert!((ana.peak_per_second - 2.0).abs() < 1e-9);
-    let highest: Vec<_> = rates.highest().collect();
-    assert_eq!((highest.len(), highest[0].id.as_str()), (1, "ana-1"));
+    let highest: Vec<_> = rates.peaks().collect();
+    assert_eq!((highest.len(), highest[0].fastest.as_str()), (1, "ana-1"));
     assert_eq!((highest[0].peak_in_a_second, highest[0].peak_in_a_day), (45, 61));
 }
 
@@ -126,6 +127,32 @@ fn senders_are_bounded_and_the_highest_is_not_forgotten() {
         assert!(rates.senders.len() <= 100);
     }
     assert_eq!(rates.forgotten() + rates.senders.len() as u64, 1_000);
-    let highest: Vec<_> = rates.highest().collect();
-    assert_eq!((highest[0].id.as_str(), highest[0].peak_in_a_second), ("user-7", 50));
+    let highest: Vec<_> = rates.peaks().collect();
+    assert_eq!((highest[0].fastest.as_str(), highest[0].peak_in_a_second), ("user-7", 50));
+}
+
+proptest! {
+    /// Whatever comes when, a sender gets through exactly as long as the window holds no more than
+    /// the limit allows.
+    #[test]
+    fn the_window_is_exact(steps in proptest::collection::vec((0_u64..12, 1_usize..40), 1..60)) {
+        let limits =
+            AmplitudeLimits { http_api_per_second: 3, rate_window: seconds(10), ..LIMITS };
+        let mut rates = Rates::default();
+        let (mut now, mut taken) = (100, Vec::<(u64, usize)>::new());
+        for (wait, count) in steps {
+            now += wait;
+            let in_window: usize =
+                taken.iter().filter(|(at, _)| at + 10 > now).map(|(_, count)| count).sum();
+            let events = events_of(Some("ana-1"), None, count);
+            let outcome = rates.admit(Endpoint::HttpApi, &events, &limits, seconds(now));
+            prop_assert_eq!(outcome.is_ok(), in_window + count <= 30);
+            if outcome.is_ok() {
+                taken.push((now, count));
+            }
+        }
+        let all: usize = taken.iter().map(|(_, count)| count).sum();
+        let senders = rates.senders(&limits, seconds(now));
+        prop_assert_eq!(senders.first().map_or(0, |sender| sender.last_day), all as u64);
+    }
 }
