@@ -1,4 +1,4 @@
-//! `isthmus sandbox`: the Braze emulator alone.
+//! `isthmus sandbox`: the emulators of Braze and Amplitude alone.
 
 use super::serve::write_port_file;
 use crate::{out, shutdown};
@@ -82,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sandbox = Sandbox::bind(config, clock, random, http).await?;
     sandbox.handle().inject_all(faults.unwrap_or_default())?;
     let address = sandbox.address();
-    out::line(format!("sandbox Braze: http://{address} (open it in a browser)"));
+    out::line(format!("sandbox Braze and Amplitude: http://{address} (open it in a browser)"));
     if let Some(file) = &arguments.port_file {
         write_port_file(file, address)?;
     }
