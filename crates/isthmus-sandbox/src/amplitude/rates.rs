@@ -87,7 +87,8 @@ struct Counts {
     in_day: u64,
     latest_second: u64,
     peak_in_a_second: u64,
-    peak_in_window: u64,
+    /// In events per second, over the window as it was then.
+    peak_per_second: f64,
     peak_in_a_day: u64,
 }
 
@@ -110,18 +111,15 @@ impl Counts {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate, for people to read")]
-    fn peak_per_second(&self, window_s: u64) -> f64 {
-        self.peak_in_window as f64 / window_s as f64
-    }
-
-    fn add(&mut self, second: u64, events: u64) {
+    fn add(&mut self, second: u64, events: u64, window_s: u64) {
         let in_this = bump(&mut self.seconds, second, events);
         bump(&mut self.hours, second / HOUR_S, events);
         self.in_window += events;
         self.in_day += events;
         self.latest_second = second;
         self.peak_in_a_second = self.peak_in_a_second.max(in_this);
-        self.peak_in_window = self.peak_in_window.max(self.in_window);
+        let rate = self.in_window as f64 / window_s as f64;
+        self.peak_per_second = self.peak_per_second.max(rate);
         self.peak_in_a_day = self.peak_in_a_day.max(self.in_day);
     }
 }
@@ -182,7 +180,7 @@ impl Rates {
             return Err(Refusal::Throttled(Box::new(throttle)));
         }
         if let Some(project) = self.projects.get_mut(&endpoint) {
-            project.add(second, events.len() as u64);
+            project.add(second, events.len() as u64, window_s);
         }
         for ((kind, id), added) in senders {
             self.add((endpoint, kind, id.to_owned()), added, second, window_s);
@@ -202,7 +200,7 @@ impl Rates {
         }
         let (endpoint, kind, id) = key;
         let counts = self.senders.entry((endpoint, kind, id.clone())).or_default();
-        counts.add(second, added);
+        counts.add(second, added, window_s);
         let peak = self.peaks.entry((endpoint, kind)).or_insert_with(|| AmplitudePeak {
             endpoint: endpoint.path(),
             kind,
@@ -211,9 +209,8 @@ impl Rates {
             peak_in_a_second: 0,
             peak_in_a_day: 0,
         });
-        let rate = counts.peak_per_second(window_s);
-        if rate > peak.peak_per_second {
-            (peak.peak_per_second, peak.fastest) = (rate, id);
+        if counts.peak_per_second > peak.peak_per_second {
+            (peak.peak_per_second, peak.fastest) = (counts.peak_per_second, id);
         }
         peak.peak_in_a_second = peak.peak_in_a_second.max(counts.peak_in_a_second);
         peak.peak_in_a_day = peak.peak_in_a_day.max(counts.peak_in_a_day);
@@ -251,7 +248,15 @@ impl Rates {
         let shown = self.senders.iter().map(|((endpoint, kind, id), counts)| {
             let mut counts = counts.clone();
             counts.slide(second, window_s);
-            view(*endpoint, *kind, id.clone(), &counts, window_s)
+            AmplitudeSender {
+                endpoint: endpoint.path(),
+                kind: *kind,
+                id: id.clone(),
+                peak_in_a_second: counts.peak_in_a_second,
+                peak_per_second: counts.peak_per_second,
+                last_day: counts.in_day,
+                peak_in_a_day: counts.peak_in_a_day,
+            }
         });
         let mut shown: Vec<AmplitudeSender> = shown.collect();
         shown.sort_by(|left, right| {
@@ -265,24 +270,6 @@ impl Rates {
 /// The window in whole seconds, at least one.
 fn window_s(limits: &AmplitudeLimits) -> u64 {
     limits.rate_window.as_secs().max(1)
-}
-
-fn view(
-    endpoint: Endpoint,
-    kind: AmplitudeSenderKind,
-    id: String,
-    counts: &Counts,
-    window_s: u64,
-) -> AmplitudeSender {
-    AmplitudeSender {
-        endpoint: endpoint.path(),
-        kind,
-        id,
-        peak_in_a_second: counts.peak_in_a_second,
-        peak_per_second: counts.peak_per_second(window_s),
-        last_day: counts.in_day,
-        peak_in_a_day: counts.peak_in_a_day,
-    }
 }
 
 /// Events of each user and of each device.

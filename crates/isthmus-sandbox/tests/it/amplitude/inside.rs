@@ -3,7 +3,7 @@
 use super::*;
 use crate::{NOW_MS, with, with_default};
 use futures_util::FutureExt;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use isthmus_core::Timestamp;
 use isthmus_core::seam::{Http, ManualClock, Method, Request, SeededRandom};
 use isthmus_sandbox::{AmplitudeEventFilter, AmplitudeLimits, AmplitudePeak, Keep, SandboxHttp};
@@ -205,5 +205,35 @@ proptest! {
         prop_assert_eq!(counters.by_event_type.values().sum::<u64>(), counters.stored);
         let per_second = |peak: &AmplitudePeak| peak.peak_per_second <= 1.0;
         prop_assert!(amplitude.peaks().iter().all(per_second));
+    }
+}
+
+proptest! {
+    /// Whatever bytes come, the answer is a JSON object whose `code` is the status.
+    #[test]
+    fn any_bytes_are_answered(
+        body in prop_oneof![any::<Vec<u8>>(), "\\PC{0,80}".prop_map(String::into_bytes)],
+        path in prop_oneof![Just("/2/httpapi"), Just("/batch"), Just("/identify"), Just("/groupidentify"), Just("/2/")],
+        packed: bool,
+    ) {
+        let clock = ManualClock::at(Timestamp::from_millis(NOW_MS));
+        let random = Arc::new(SeededRandom::new(1));
+        let (http, _) = SandboxHttp::new(SandboxConfig::default(), Arc::new(clock), random);
+        let mut headers = HeaderMap::new();
+        if packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let request = Request {
+            method: Method::Post,
+            url: format!("http://sandbox{path}"),
+            headers,
+            body: body.into(),
+            timeout: Duration::from_secs(1),
+        };
+        let reply = http.send(request).now_or_never().expect("nothing to wait for");
+        let reply = reply.expect("an answer");
+        let read: Value = serde_json::from_slice(&reply.body).expect("JSON");
+        prop_assert_eq!(read.get("code"), Some(&json!(reply.status)));
+        prop_assert_eq!(reply.status, 400);
     }
 }

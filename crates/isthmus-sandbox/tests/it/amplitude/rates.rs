@@ -112,6 +112,9 @@ async fn pacing_can_be_proved_by_the_highest_rates() {
         assert_eq!(shown["peaks"].as_array().map(Vec::len), Some(2));
         let fastest = amplitude.senders().swap_remove(0);
         assert_eq!((fastest.id.as_str(), fastest.last_day), ("rider-1", 1_240));
+        // A rate is that of the window it was reached in.
+        set(bench, json!({"rate_window_s": 2})).await;
+        assert_eq!(amplitude.senders().swap_remove(0), fastest);
     })
     .await;
 }
