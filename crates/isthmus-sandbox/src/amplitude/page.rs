@@ -144,7 +144,7 @@ async fn events(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -
         },
         id: sender.id,
         endpoint: sender.endpoint,
-        per_second: format!("{:.1}", sender.peak_per_second),
+        per_second: format!("{:.2}", sender.peak_per_second),
         in_a_second: sender.peak_in_a_second,
         last_day: sender.last_day,
     });
