@@ -1,9 +1,10 @@
 //! Key-value state on one embedded engine (fjall): identity, profiles, deduplication, cursors, dead
-//! letters, what destinations were told, and what deliveries came to.
+//! letters, quarantine, what destinations were told, and what deliveries came to.
 //!
 //! Everything that matters can be rebuilt from the logs; nothing here decides anything. Each module owns
 //! its keyspaces and their key and value formats, which are versioned bytes.
 
+pub mod currents_ids;
 pub mod cursor;
 pub mod dead_letters;
 pub mod delivery_history;
@@ -14,6 +15,7 @@ mod key;
 pub mod mirror;
 pub mod past_values;
 pub mod people;
+pub mod quarantine;
 pub mod seen;
 pub mod tombstones;
 pub mod user_map;
