@@ -11,7 +11,7 @@
 //! - `node`: YAML and TOML as one tree that knows its lines.
 //! - `decode` and `shape`: from a tree to a struct, declared field by field.
 //! - `check`: what is asked of single values.
-//! - `resource`: projects, destinations, streams.
+//! - `resource`: projects, destinations, streams, Currents sources.
 //! - `server`: `isthmus.toml`.
 //! - `load`: files and folders, and references between resources.
 //! - `reference`: the reference page, written from the declarations.

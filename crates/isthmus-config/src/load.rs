@@ -4,7 +4,9 @@ use crate::check;
 use crate::decode::{Decode, Report};
 use crate::diagnostic::{Diagnostic, Location, Locations, Problem, clip, listed, meant};
 use crate::node::{Fault, Node, Value, toml, yaml};
-use crate::resource::{DestinationSettings, Resource, Spec, Undecoded};
+use crate::resource::{
+    CurrentsSource, DestinationSettings, Resource, Spec, Undecoded, literal_token,
+};
 use crate::secret::SecretRef;
 use crate::server::ServerConfig;
 use std::collections::HashMap;
@@ -316,6 +318,7 @@ impl<'r> References<'r> {
                     }
                 }
                 Spec::Destination(_) => {}
+                Spec::CurrentsSource(source) => found.extend(self.currents(resource, source)),
             }
             if found.len() > DIAGNOSTICS_MAX {
                 break;
@@ -334,8 +337,80 @@ impl<'r> References<'r> {
         Some(resource.diagnose(problem.hint(already(first, "name"))))
     }
 
+    /// What is wrong with what `source` refers to.
+    fn currents(&self, resource: &Resource, source: &CurrentsSource) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        found.extend(self.dangling(resource, "project", &source.project));
+        if let Some(destination) = &source.destination {
+            found.extend(self.dangling(resource, "destination", destination));
+            let literal = matches!(source.token, Some(SecretRef::Literal(_)));
+            let is_known = self.named.contains_key(&("destination", destination.as_str()));
+            if literal && is_known && !self.is_sandbox(destination) {
+                found.push(resource.diagnose(literal_token()));
+            }
+        }
+        if let Some(other) = &source.same_events_as {
+            let key = "same_events_as";
+            found.extend(self.dangling_at(resource, key, "currents_source", other));
+            found.extend(self.same_events(source, other).map(|problem| resource.diagnose(problem)));
+        }
+        found
+    }
+
+    /// The problem of `source` saying that its events are those of `other`.
+    fn same_events(&self, source: &CurrentsSource, other: &str) -> Option<Problem> {
+        let key = "same_events_as";
+        let source_called = |name: &str| match self.named.get(&("currents_source", name)) {
+            Some(Resource { spec: Spec::CurrentsSource(source), .. }) => Some(source),
+            _ => None,
+        };
+        let name = clip(&source.name);
+        let mut next = source_called(other);
+        if let Some(found) = next
+            && found.project != source.project
+        {
+            let (other, project) = (clip(other), clip(&found.project));
+            let message = format!(
+                "`{name}` has the events of `{other}`, which is of another project, `{project}`"
+            );
+            let hint = "an event is kept once, in one project; remove it";
+            return Some(Problem::new(key, message).hint(hint));
+        }
+        // One step more than there are sources has come past one of them twice.
+        for _ in 0..=self.resources.len() {
+            let found = next?;
+            if found.name == source.name {
+                let message = format!("`{name}` has, in the end, its own events");
+                let hint = "one source of those that share their events refers to no other";
+                return Some(Problem::new(key, message).hint(hint));
+            }
+            next = source_called(found.same_events_as.as_deref()?);
+        }
+        None
+    }
+
+    /// Whether the destination of this name is a sandbox on this machine.
+    fn is_sandbox(&self, destination: &str) -> bool {
+        match self.named.get(&("destination", destination)).map(|found| &found.spec) {
+            Some(Spec::Destination(destination)) => match &destination.settings {
+                DestinationSettings::Braze(braze) => check::is_loopback(&braze.endpoint),
+            },
+            _ => false,
+        }
+    }
+
     /// The problem of `resource` naming a resource that is not there.
     fn dangling(&self, resource: &Resource, kind: &'static str, name: &str) -> Option<Diagnostic> {
+        self.dangling_at(resource, kind, kind, name)
+    }
+
+    fn dangling_at(
+        &self,
+        resource: &Resource,
+        key: &str,
+        kind: &'static str,
+        name: &str,
+    ) -> Option<Diagnostic> {
         let is_undecoded = |other: &Undecoded| {
             other.kind.is_none_or(|other| other == kind)
                 && other.name.as_deref().is_none_or(|other| other == name)
@@ -347,7 +422,7 @@ impl<'r> References<'r> {
         let there =
             || self.resources.iter().filter(|other| other.kind() == kind).map(Resource::name);
         let owner = format!("{} `{}`", resource.kind(), clip(resource.name()));
-        let problem = Problem::new(kind, format!("unknown {kind} `{}` in {owner}", clip(name)));
+        let problem = Problem::new(key, format!("unknown {kind} `{}` in {owner}", clip(name)));
         let hint = match meant(name, there()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if there().next().is_none() => format!("there is no {kind} yet"),
@@ -359,15 +434,7 @@ impl<'r> References<'r> {
     /// The problem of a project's secret key being written out, unless all that the project does is
     /// feed sandboxes on this machine.
     fn literal_key(&self, project: &Resource) -> Option<Diagnostic> {
-        let is_sandbox = |end: &&str| {
-            let destination = self.named.get(&("destination", *end)).map(|found| &found.spec);
-            match destination {
-                Some(Spec::Destination(destination)) => match &destination.settings {
-                    DestinationSettings::Braze(braze) => check::is_loopback(&braze.endpoint),
-                },
-                _ => false,
-            }
-        };
+        let is_sandbox = |end: &&str| self.is_sandbox(end);
         let feeds_sandboxes =
             self.ends.get(project.name()).is_some_and(|ends| ends.iter().all(is_sandbox));
         if feeds_sandboxes || !self.complete || !self.undecoded.is_empty() {

@@ -2,9 +2,9 @@
 
 use crate::decode::FieldAbout;
 use crate::resource::{
-    Anonymous, BrazeDestination, BrazeLimits, BudgetShares, Filter, IdentifyBy, Project,
-    PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream,
-    Throttle,
+    Anonymous, BrazeDestination, BrazeLimits, BudgetShares, CurrentsNames, CurrentsSource, Filter,
+    IdentifyBy, Project, PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents,
+    SendUsers, Stream, Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;
@@ -78,6 +78,8 @@ pub fn reference_page() -> String {
     section::<Filter>(&mut page);
     section::<PropertyRef>(&mut page);
     section::<SendUsers>(&mut page);
+    section::<CurrentsSource>(&mut page);
+    section::<CurrentsNames>(&mut page);
     page.truncate(page.trim_end().len());
     page.push('\n');
     page
@@ -118,6 +120,6 @@ mod tests {
     fn the_example_on_the_page_is_good() {
         let resources = crate::parse_resources(EXAMPLE, "example.yaml").unwrap();
         assert_eq!(crate::check_references(&resources), []);
-        assert_eq!(resources.len(), 3);
+        assert_eq!(resources.len(), 4);
     }
 }

@@ -1,14 +1,17 @@
-//! Resources: what a person writes in YAML about projects, destinations and streams.
+//! Resources: what a person writes in YAML about projects, destinations, streams and sources.
 //!
 //! Reading one reports every problem at once; one that was read needs no further checks of its own,
 //! only of what it refers to ([`crate::check_references`]) and of what its vendor wants (the
 //! vendor's crate, which returns [`Problem`]s for [`Resource::diagnose`]).
 
+mod currents_source;
 mod destination;
 mod project;
 mod retry;
 mod stream;
 
+pub(crate) use currents_source::literal_token;
+pub use currents_source::{CurrentsNames, CurrentsSource};
 pub use destination::{
     BrazeDestination, BrazeLimits, BudgetShares, Contract, Destination, DestinationSettings,
     OnErasure,
@@ -44,17 +47,20 @@ pub enum Spec {
     Project(Project),
     Destination(Destination),
     Stream(Stream),
+    CurrentsSource(CurrentsSource),
 }
 
 impl Spec {
-    pub(crate) const KINDS: [&'static str; 3] = ["project", "destination", "stream"];
+    pub(crate) const KINDS: [&'static str; 4] =
+        ["project", "destination", "stream", "currents_source"];
 
-    /// `project`, `destination` or `stream`.
+    /// `project`, `destination`, `stream` or `currents_source`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Project(_) => "project",
             Self::Destination(_) => "destination",
             Self::Stream(_) => "stream",
+            Self::CurrentsSource(_) => "currents_source",
         }
     }
 
@@ -64,6 +70,7 @@ impl Spec {
             Self::Project(project) => &project.name,
             Self::Destination(destination) => &destination.name,
             Self::Stream(stream) => &stream.name,
+            Self::CurrentsSource(source) => &source.name,
         }
     }
 
@@ -73,6 +80,9 @@ impl Spec {
             "project" => Project::decode_fields(node, BESIDE, report).map(Self::Project),
             "destination" => Destination::decode(node, report).map(Self::Destination),
             "stream" => Stream::decode_fields(node, BESIDE, report).map(Self::Stream),
+            "currents_source" => {
+                CurrentsSource::decode_fields(node, BESIDE, report).map(Self::CurrentsSource)
+            }
             _ => None,
         }
     }
@@ -83,12 +93,13 @@ impl Spec {
             Self::Project(_) => Vec::new(),
             Self::Destination(destination) => destination.check(),
             Self::Stream(stream) => stream.check(),
+            Self::CurrentsSource(source) => source.check(),
         }
     }
 }
 
 impl Resource {
-    /// `project`, `destination` or `stream`.
+    /// `project`, `destination`, `stream` or `currents_source`.
     pub fn kind(&self) -> &'static str {
         self.spec.kind()
     }

@@ -106,6 +106,13 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Whether both are the same. Looks at every byte whatever the first difference, so that timing
+/// tells nothing but the length.
+pub fn matches(given: &[u8], secret: &[u8]) -> bool {
+    let differing = given.iter().zip(secret).fold(0, |sum, (one, other)| sum | (one ^ other));
+    given.len() == secret.len() && differing == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +145,14 @@ mod tests {
         assert_eq!(file("braze.key"), "found k-2");
         assert!(file("absent.key").ends_with("absent.key cannot be read"));
         assert!(file("huge.key").ends_with("huge.key cannot be read"));
+    }
+
+    #[test]
+    fn only_the_whole_secret_matches() {
+        assert!(matches(b"secret", b"secret"));
+        for wrong in ["", "secre", "secretly", "Secret", "secres"] {
+            assert!(!matches(wrong.as_bytes(), b"secret"), "{wrong}");
+        }
     }
 
     #[test]

@@ -69,6 +69,9 @@ section! {
         pub identify_body_max: ByteSize = ByteSize::mib(1) => check::not_zero,
         /// Largest body of `/groupidentify`.
         pub groupidentify_body_max: ByteSize = ByteSize::mib(1) => check::not_zero,
+        /// Largest body of `/currents/http/SOURCE`. Braze posts up to 100 events at once, each of at
+        /// most 900 KB, and cuts a batch that was refused as too large into smaller ones.
+        pub currents_body_max: ByteSize = ByteSize::mib(96) => check::not_zero,
         /// Events in one upload.
         pub events_per_request_max: usize = 2_000 => check::not_zero,
         /// Identifications in one request to `/identify` or `/groupidentify`.

@@ -16,7 +16,7 @@ pub use applied::{
     Identified, IntakeRange, Merge, PropertyChange, UserChange, UserProperties,
 };
 pub use intake::{
-    Command, CurrentsBatch, Echo, Erase, IntakeBatch, IntakeEvent, Sent, Source, Unusable,
+    Command, CurrentsBatch, Echo, Erase, IntakeBatch, IntakeEvent, Mend, Sent, Source, Unusable,
 };
 
 use serde::{Deserialize, Serialize};

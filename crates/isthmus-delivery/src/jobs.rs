@@ -275,6 +275,7 @@ mod tests {
             users: vec![ANA],
             user_id: Some("ana"),
             device_ids: Vec::new(),
+            braze_ids: Vec::new(),
             user_properties: None,
             received_at: 5,
         });

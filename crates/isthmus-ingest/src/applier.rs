@@ -10,6 +10,7 @@
 //! applies the same ranges again without appending, and checks that the same items come out.
 
 mod apply;
+mod currents;
 mod directory;
 mod profile;
 mod recent;
@@ -19,7 +20,7 @@ mod tests;
 pub use apply::SNAPSHOT_REACH_BYTES;
 
 use crate::metrics as names;
-use apply::{Dropped, Gathering};
+use apply::{Dropped, Gathering, Range};
 use bumpalo::Bump;
 use directory::Directory;
 use isthmus_core::Place;
@@ -226,7 +227,8 @@ impl Applier {
             let last = until.filter(|until| until.offset == record.offset);
             let last = last.map(|until| until.index as usize);
             let last = last.or(until.map(|_| usize::MAX));
-            match gathering.apply(&mut self.directory, &batch, first, last)? {
+            let range = Range { offset: record.offset, first, until: last };
+            match gathering.apply(&mut self.directory, &batch, range)? {
                 None => {
                     to = Place { offset: record.next, index: 0 };
                     finished += 1;
@@ -247,7 +249,7 @@ impl Applier {
         metrics::counter!(names::APPLIED, "kind" => "event").increment(events);
         metrics::counter!(names::APPLIED, "kind" => "change")
             .increment(gathering.items.len() as u64 - events);
-        count_dropped(gathering.dropped);
+        count_dropped(&gathering.dropped);
         let intake = IntakeRange { from, to };
         let received_at = received_at.unwrap_or_default();
         let encoded = AppliedBatch { intake, received_at, items: gathering.items }.encode();
@@ -315,9 +317,14 @@ impl Applier {
     }
 }
 
-fn count_dropped(dropped: Dropped) {
-    let Dropped { duplicates, oversized, too_many, refused, mappings } = dropped;
+fn count_dropped(dropped: &Dropped) {
+    let Dropped { duplicates, of_currents, oversized, too_many, refused, mappings } = dropped;
+    let (duplicates, oversized, too_many) = (*duplicates, *oversized, *too_many);
+    let (refused, mappings) = (*refused, *mappings);
     metrics::counter!(names::DUPLICATES).increment(duplicates);
+    for (source, count) in of_currents {
+        metrics::counter!(names::CURRENTS_DUPLICATES, "source" => source.clone()).increment(*count);
+    }
     metrics::counter!(names::REFUSED).increment(refused);
     for (reason, updates) in [("too_large", oversized), ("too_many", too_many)] {
         if updates > 0 {

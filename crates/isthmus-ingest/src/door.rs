@@ -5,15 +5,19 @@
 //! was written, so that a client's retry cannot duplicate.
 
 mod body;
+mod currents;
 mod mappings;
 mod throttle;
 
+pub use currents::{AdmittedSource, CurrentsError, CurrentsSource, Echoes, Recognised};
 pub use mappings::{MappedUsers, NobodyMapped};
 
 use crate::metrics as names;
 use body::BodyError;
+use currents::Currents;
 use isthmus_amplitude::{EndpointRules, Form, Refusal, parse_upload, success_body};
 use isthmus_config::resource::Project;
+use isthmus_core::ByteSize;
 use isthmus_core::record::{Command, IntakeBatch, Source};
 use isthmus_core::seam::Clock;
 use isthmus_log::{Log, LogError};
@@ -72,6 +76,8 @@ pub struct DoorRules {
     pub identify: EndpointRules,
     pub group_identify: EndpointRules,
     pub user_map: EndpointRules,
+    /// Largest body of a post of Braze Currents, after decompression.
+    pub currents_body_max: ByteSize,
 }
 
 impl Default for DoorRules {
@@ -82,6 +88,7 @@ impl Default for DoorRules {
             identify: EndpointRules::identify(),
             group_identify: EndpointRules::group_identify(),
             user_map: EndpointRules::user_map(),
+            currents_body_max: ByteSize::mib(96),
         }
     }
 }
@@ -144,6 +151,7 @@ pub struct Door {
     rules: DoorRules,
     entrances: RwLock<HashMap<String, Arc<Entrance>>>,
     mappings: Mappings,
+    currents: Currents,
     /// Uploads that are decoded at once: one core is left to those who ask something, for example for
     /// a user's profile while a message is rendered.
     decoding: Semaphore,
@@ -160,7 +168,8 @@ impl Door {
         let mappings = Mappings::new(mapped);
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let decoding = Semaphore::new(cores.saturating_sub(1).max(1));
-        Self { intake, clock, rules, entrances: RwLock::default(), mappings, decoding }
+        let (entrances, currents) = (RwLock::default(), Currents::new());
+        Self { intake, clock, rules, entrances, mappings, currents, decoding }
     }
 
     /// The rules of every endpoint.
@@ -314,6 +323,8 @@ fn label(status: u16) -> &'static str {
     match status {
         200 => "200",
         400 => "400",
+        401 => "401",
+        404 => "404",
         413 => "413",
         429 => "429",
         503 => "503",

@@ -23,6 +23,7 @@ pub use forgotten::Forgotten;
 pub use sweep::Sweep;
 
 use blank::Blank;
+use bumpalo::Bump;
 use isthmus_core::record::{AppliedBatch, IntakeBatch, RecordError};
 use isthmus_log::{Log, LogError};
 use isthmus_state::cursor::Cursors;
@@ -70,8 +71,9 @@ pub fn erase_events(
     progress: impl FnMut(&Sweep) -> ControlFlow<()>,
 ) -> Result<Sweep, ErasureError> {
     sweep::run("event", events, range, progress, |payload| {
+        let arena = Bump::new();
         let mut batch = AppliedBatch::decode(payload)?;
-        let erased = batch.blank(forgotten);
+        let erased = batch.blank(forgotten, &arena);
         Ok((erased > 0).then(|| (erased, batch.encode())))
     })
 }
@@ -80,8 +82,9 @@ pub fn erase_events(
 /// [`erase_events`].
 ///
 /// Who an event was about is not written there: an event is theirs that has one of their user ids,
-/// or no user id and one of their device ids. On a device that several people use, that can be an
-/// event of another one.
+/// or no user id and one of their device ids, or neither and one of the ids that Braze has for them. On
+/// a device that several people use, that can be an event of another one. What cannot be read as an
+/// event is theirs that names one of these ids.
 pub fn erase_intake(
     intake: &Log,
     range: Range<u64>,
@@ -89,8 +92,9 @@ pub fn erase_intake(
     progress: impl FnMut(&Sweep) -> ControlFlow<()>,
 ) -> Result<Sweep, ErasureError> {
     sweep::run("intake", intake, range, progress, |payload| {
+        let arena = Bump::new();
         let mut batch = IntakeBatch::decode(payload)?;
-        let erased = batch.blank(forgotten);
+        let erased = batch.blank(forgotten, &arena);
         Ok((erased > 0).then(|| (erased, batch.encode())))
     })
 }

@@ -6,6 +6,7 @@
 //! same records, and nothing is repeated or skipped.
 
 pub mod applier;
+mod currents;
 pub mod door;
 pub mod erasure;
 pub mod metrics;

@@ -19,3 +19,11 @@ pub const REFUSED: &str = "isthmus_applier_refused_total";
 pub const UPDATES_DROPPED: &str = "isthmus_applier_updates_dropped_total";
 /// Bytes of the intake log that wait to be applied.
 pub const LAG_BYTES: &str = "isthmus_applier_lag_bytes";
+/// Events of Braze Currents accepted at the door, by `source`.
+pub const CURRENTS_EVENTS: &str = "isthmus_currents_events_accepted_total";
+/// What Braze Currents brought that cannot be read as an event, by `source`.
+pub const CURRENTS_UNUSABLE: &str = "isthmus_currents_unusable_total";
+/// Events of Braze Currents dropped because they were applied before, by `source`.
+pub const CURRENTS_DUPLICATES: &str = "isthmus_currents_duplicates_total";
+/// Entries of the quarantine dropped because there were too many newer ones, by `source`.
+pub const QUARANTINE_DROPPED: &str = "isthmus_currents_quarantine_dropped_total";

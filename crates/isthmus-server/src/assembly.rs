@@ -1,10 +1,13 @@
 //! From resources to what runs: vendors' checks included, every problem at once.
 
+use isthmus_braze::currents::Form;
 use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, Destination, DestinationSettings, OnErasure, Project, Stream,
+    BrazeDestination, BrazeLimits, CurrentsNames, CurrentsSource, Destination, DestinationSettings,
+    OnErasure, Project, Stream,
 };
 use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Secret, SecretError, SecretRef, Spec};
+use isthmus_ingest::door;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ pub(crate) struct Assembly {
     pub(crate) secret_keys: BTreeMap<String, Secret>,
     pub(crate) destinations: BTreeMap<String, AssembledDestination>,
     pub(crate) streams: Vec<AssembledStream>,
+    /// What Braze may post to.
+    pub(crate) currents: Vec<door::CurrentsSource>,
 }
 
 /// A destination with its credentials.
@@ -89,6 +94,21 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
                 }
             }
             Spec::Stream(_) => {}
+            Spec::CurrentsSource(source) => {
+                match source.token.as_ref().map(|token| resolve(resource, token)).transpose() {
+                    Ok(token) => assembly.currents.push(door::CurrentsSource {
+                        name: source.name.clone(),
+                        project: source.project.clone(),
+                        scope: scope(resources, source).to_owned(),
+                        destination: source.destination.clone(),
+                        form: form(&source.names),
+                        token,
+                    }),
+                    Err(error) => {
+                        found.push(resource.diagnose(Problem::new("token", error.to_string())));
+                    }
+                }
+            }
         }
     }
     let any = BrazeDestination {
@@ -116,6 +136,41 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
     if found.is_empty() { Ok(assembly) } else { Err(found) }
 }
 
+/// What the ids of `source` are unique within: the source at the end of those whose events it shares.
+fn scope<'r>(resources: &'r [Resource], source: &'r CurrentsSource) -> &'r str {
+    let called = |name: &str| {
+        resources.iter().find_map(|resource| match &resource.spec {
+            Spec::CurrentsSource(source) if source.name == name => Some(source),
+            _ => None,
+        })
+    };
+    let mut last = source;
+    // A circle is reported elsewhere.
+    for _ in resources {
+        match last.same_events_as.as_deref().and_then(called) {
+            Some(next) => last = next,
+            None => break,
+        }
+    }
+    &last.name
+}
+
+fn form(names: &CurrentsNames) -> Form {
+    let names = names.clone();
+    Form {
+        event_prefix: names.prefix,
+        custom_event_prefix: names.custom_event_prefix,
+        custom_event_property_prefix: names.custom_event_property_prefix,
+        purchase_property_prefix: names.purchase_property_prefix,
+        qualified_channel_names: names.qualified_channel_names,
+        pass_unknown_storage_fields: names.pass_unknown_storage_fields,
+        top_level_device_facts: names.top_level_device_facts,
+        top_level_currency: names.top_level_currency,
+        optional_types: names.optional_types,
+        hold_back_unknown_types: names.hold_back_unknown_types,
+    }
+}
+
 fn resolve(resource: &Resource, key: &SecretRef) -> Result<Secret, SecretError> {
     key.resolve(|name| std::env::var(name).ok(), &resource.folder)
 }
@@ -129,5 +184,34 @@ fn build_braze(resource: &Resource, settings: &BrazeDestination) -> Result<Braze
             problems.extend(Braze::build(settings, "absent").err().unwrap_or_default());
             Err(problems)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_source_are_brazes_own_unless_it_says_otherwise() {
+        assert_eq!(form(&CurrentsNames::default()), Form::default());
+        let names = CurrentsNames { prefix: "x ".to_owned(), ..CurrentsNames::default() };
+        assert_eq!(form(&names), Form { event_prefix: "x ".to_owned(), ..Form::default() });
+    }
+
+    #[test]
+    fn sources_of_the_same_events_share_a_scope() {
+        let source = |name: &str, more: &str| {
+            format!("kind: currents_source\nname: {name}\nproject: shop\nopen: true\n{more}---\n")
+        };
+        let text = [
+            source("copy", "same_events_as: files\n"),
+            source("files", "same_events_as: posts\n"),
+            source("posts", ""),
+            source("other", ""),
+        ];
+        let resources = isthmus_config::parse_resources(&text.concat(), "loop.yaml").unwrap();
+        let assembly = assemble(&resources).unwrap();
+        let scopes: Vec<_> = assembly.currents.iter().map(|source| source.scope.as_str()).collect();
+        assert_eq!(scopes, ["posts", "posts", "posts", "other"]);
     }
 }

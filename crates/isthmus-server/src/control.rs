@@ -77,7 +77,7 @@ async fn authorize(State(control): State<Control>, request: Request, next: Next)
 fn is_authorized(headers: &HeaderMap, token: &str) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    crate::secret::matches(given.trim().as_bytes(), token.as_bytes())
+    isthmus_config::secret::matches(given.trim().as_bytes(), token.as_bytes())
 }
 
 async fn status(State(control): State<Control>) -> Response {

@@ -51,6 +51,10 @@ impl Ingest {
         Self { door, clock, trusted_hops, body_timeout, room }
     }
 
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// Room for a body of which `announced` bytes are to come, at most `limit`.
     async fn room(&self, announced: Option<u64>, limit: usize) -> Option<SemaphorePermit<'_>> {
         let limit = limit as u64;
@@ -89,23 +93,9 @@ async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> 
     }
     let (head, body) = request.into_parts();
     let limit = ingest.door.rules().of(endpoint).body_max.as_usize();
-    let announced = head.headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > (limit + DRAINED_BEYOND_LIMIT) as u64) {
-        return refuse(413, "Payload too large");
-    }
-    let _room = tokio::select! {
-        room = ingest.room(announced, limit) => room,
-        () = ingest.clock.sleep(ingest.body_timeout) => return refuse(503, "Service unavailable"),
-    };
-    let body = tokio::select! {
-        body = read(body, limit) => body,
-        () = ingest.clock.sleep(ingest.body_timeout) => return refuse(408, "Request timeout"),
-    };
-    let body = match body {
-        Ok(body) => body,
-        Err(ReadError::TooLarge) => return refuse(413, "Payload too large"),
-        Err(ReadError::Broken) => return refuse(400, "Request body ended early"),
+    let received = match receive(ingest, &head.headers, body, limit).await {
+        Ok(received) => received,
+        Err(response) => return response,
     };
     let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip());
@@ -116,11 +106,55 @@ async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> 
             content_type: text(header::CONTENT_TYPE),
             content_encoding: text(header::CONTENT_ENCODING),
             query: head.uri.query(),
-            body: &body,
+            body: &received.body,
             remote: client(&head.headers, peer, ingest.trusted_hops),
         })
         .await;
     respond(answer)
+}
+
+/// A body, and the room that it takes.
+pub(crate) struct Received<'i> {
+    pub(crate) body: Bytes,
+    _room: Option<SemaphorePermit<'i>>,
+}
+
+/// Reads a body of at most `limit` bytes once there is room for it, or answers why not.
+pub(crate) async fn receive<'i>(
+    ingest: &'i Ingest,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Received<'i>, Response> {
+    let announced = headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > (limit + DRAINED_BEYOND_LIMIT) as u64) {
+        return Err(refuse(413, "Payload too large"));
+    }
+    let room = tokio::select! {
+        room = ingest.room(announced, limit) => room,
+        () = ingest.clock.sleep(ingest.body_timeout) => {
+            return Err(refuse(503, "Service unavailable"));
+        }
+    };
+    let body = tokio::select! {
+        body = read(body, limit) => body,
+        () = ingest.clock.sleep(ingest.body_timeout) => return Err(refuse(408, "Request timeout")),
+    };
+    match body {
+        Ok(body) => Ok(Received { body, _room: room }),
+        Err(ReadError::TooLarge) => Err(refuse(413, "Payload too large")),
+        Err(ReadError::Broken) => Err(refuse(400, "Request body ended early")),
+    }
+}
+
+/// Reads a body that is not looked at, within the usual bounds.
+pub(crate) async fn drain(ingest: &Ingest, body: Body) {
+    tokio::select! {
+        // Nothing of it is kept.
+        _ = read(body, 0) => {}
+        () = ingest.clock.sleep(ingest.body_timeout) => {}
+    }
 }
 
 /// Why a body was not read.
@@ -163,7 +197,7 @@ async fn remote_config(Path(_key): Path<String>) -> Response {
     with_cors(StatusCode::OK, Body::from(REMOTE_CONFIG))
 }
 
-fn respond(answer: Answer) -> Response {
+pub(crate) fn respond(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = with_cors(status, Body::from(answer.body));
     if let Some(wait) = answer.retry_after {

@@ -1,7 +1,7 @@
 //! HTTP wiring and the control API; builds the parts, starts them, stops them in order.
 //!
 //! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
-//! runs; `listener`, `ingest`, `profile_api`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
+//! runs; `listener`, `ingest`, `currents`, `profile_api`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
 //! as the control API sees it; `deliveries`, `erasures`, `jobs`, `retention` and `upkeep` are parts; [`parts`]
 //! starts and joins them;
 //! [`system`] provides the seams.
@@ -9,6 +9,7 @@
 mod assembly;
 pub mod catalog;
 mod control;
+mod currents;
 mod deliveries;
 mod erasures;
 mod folder;
@@ -25,7 +26,6 @@ mod read_api;
 pub mod report;
 mod retention;
 mod runtime;
-mod secret;
 pub mod server;
 pub mod system;
 mod upkeep;

@@ -112,7 +112,7 @@ impl ProfileApi {
         let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
         let mut project = Err(Refusal::WrongKey);
         for (key, of) in &*keys {
-            if crate::secret::matches(given.trim().as_bytes(), key.expose().as_bytes()) {
+            if isthmus_config::secret::matches(given.trim().as_bytes(), key.expose().as_bytes()) {
                 project = Ok(of.clone());
             }
         }

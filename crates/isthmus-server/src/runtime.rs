@@ -34,6 +34,7 @@ use isthmus_log::Log;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
+use isthmus_state::quarantine::Quarantine;
 use profiles::Profiles;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub(crate) struct Runtime {
     pub(crate) door: Arc<Door>,
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) quarantine: Quarantine,
     pub(crate) samples: DeliverySamples,
     pub(crate) history: DeliveryHistory,
     pub(crate) read_api: Arc<ReadApi>,
@@ -235,6 +237,7 @@ impl Runtime {
     async fn take_up(&self, assembly: Assembly) -> anyhow::Result<()> {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
+        self.door.set_currents(assembly.currents.iter().cloned());
         self.read_api.take_up(&self.catalog, &assembly).await?;
         self.profile_api.take_up(&assembly);
         self.deliveries.reconfigure(Arc::new(assembly)).await?;

@@ -3,7 +3,7 @@
 use crate::assembly::{AssembledStream, Assembly};
 use crate::catalog::Catalog;
 use crate::control::{self, Control};
-use crate::deliveries::{Deliveries, Ground};
+use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
 use crate::erasures::Erasures;
 use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
@@ -17,7 +17,7 @@ use crate::runtime::profiles::Profiles;
 use crate::runtime::{Runtime, RuntimeError, check, reread};
 use crate::system::{SystemClock, SystemHttp, SystemRandom};
 use crate::upkeep::Upkeep;
-use crate::{health, listener, observe};
+use crate::{currents, health, listener, observe};
 use anyhow::{Context, bail};
 use axum::Router;
 use isthmus_config::server::{IngestConfig, LogConfig, ServerConfig};
@@ -34,6 +34,7 @@ use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
 use isthmus_state::people::People;
+use isthmus_state::quarantine::Quarantine;
 use isthmus_state::user_map::UserMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,18 +132,14 @@ impl Server {
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
-        let upkeep = Upkeep {
-            history: history.clone(),
-            deliveries: handle.clone(),
-            dead_letters: dead_letters.clone(),
-            clock: clock.clone(),
-        };
+        let upkeep = upkeep(&state, &history, &handle, &clock)?;
         let runtime = Arc::new(Runtime {
             jobs,
             catalog,
             door: door.clone(),
             deliveries: handle,
             dead_letters,
+            quarantine: Quarantine::open(&state)?,
             samples: history.samples,
             history: history.history,
             read_api,
@@ -202,8 +199,8 @@ impl Server {
         let Self { config, folder, clock, listener, intake, events, state, .. } = self;
         let stopping = stop.child_token();
         let trusted_hops = usize::try_from(config.http.trusted_proxies).unwrap_or(usize::MAX);
-        let ingest =
-            Ingest::new(self.door, clock.clone(), trusted_hops, config.http.request_timeout);
+        let timeout = config.http.request_timeout;
+        let ingest = Arc::new(Ingest::new(self.door, clock.clone(), trusted_hops, timeout));
         let control = Control { runtime: self.runtime.clone(), token: self.token.into() };
         let router = Router::new()
             .merge(health::router(stopping))
@@ -214,7 +211,8 @@ impl Server {
                 config.privacy.deletion_delay_days,
             ))
             .merge(profile_api::router(self.runtime.profile_api.clone()))
-            .merge(ingest::router(Arc::new(ingest)))
+            .merge(currents::router(ingest.clone()))
+            .merge(ingest::router(ingest))
             .fallback(|| async { ingest::refuse(400, "Invalid request path") });
         let limits = listener::Limits {
             connections_max: config.http.connections_max,
@@ -293,6 +291,7 @@ impl Doors {
     /// Lets in who `assembly` says.
     async fn take_up(self, catalog: &Catalog, assembly: &Assembly) -> anyhow::Result<Self> {
         self.door.set_projects(&assembly.projects);
+        self.door.set_currents(assembly.currents.iter().cloned());
         self.read_api.take_up(catalog, assembly).await?;
         self.profile_api.take_up(assembly);
         Ok(self)
@@ -334,6 +333,21 @@ fn finder(
         clock: clock.clone(),
         config: FinderConfig::default(),
     })?)
+}
+
+fn upkeep(
+    state: &State,
+    history: &StoredHistory,
+    deliveries: &DeliveriesHandle,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Upkeep> {
+    Ok(Upkeep {
+        history: history.clone(),
+        deliveries: deliveries.clone(),
+        dead_letters: DeadLetters::open(state)?,
+        quarantine: Quarantine::open(state)?,
+        clock: clock.clone(),
+    })
 }
 
 fn history(state: &State) -> anyhow::Result<StoredHistory> {
@@ -437,6 +451,7 @@ fn door_rules(config: &IngestConfig) -> DoorRules {
     };
     let (events, identifications) =
         (config.events_per_request_max, config.identifications_per_request_max);
+    rules.currents_body_max = config.currents_body_max;
     set(&mut rules.http_api, config.httpapi_body_max, events);
     set(&mut rules.batch, config.batch_body_max, events);
     set(&mut rules.identify, config.identify_body_max, identifications);

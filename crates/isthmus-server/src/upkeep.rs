@@ -2,11 +2,15 @@
 //! become hours, old samples go, and metrics that only change on disk are set.
 
 use crate::deliveries::DeliveriesHandle;
+use crate::metrics::QUARANTINED;
 use crate::observe;
 use isthmus_core::seam::Clock;
 use isthmus_delivery::history::StoredHistory;
 use isthmus_delivery::metrics::DEAD_LETTERS;
+use isthmus_state::StateError;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::quarantine::Quarantine;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,7 @@ pub(crate) struct Upkeep {
     pub(crate) history: StoredHistory,
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) quarantine: Quarantine,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -30,12 +35,16 @@ impl Upkeep {
     /// Tidies at once, for the time that the server was not there, and then now and then.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut round = 0u32;
+        let mut sources = BTreeSet::new();
         loop {
             if round.is_multiple_of(ROUNDS_BEFORE_TIDYING) {
                 self.tidy();
             }
             round = round.wrapping_add(1);
             self.count_dead_letters();
+            if let Err(error) = self.count_quarantined(&mut sources) {
+                tracing::error!(%error, "quarantine not counted");
+            }
             observe::metrics().run_upkeep();
             tokio::select! {
                 () = self.clock.sleep(METRICS_EVERY) => {}
@@ -50,6 +59,16 @@ impl Upkeep {
         if let Err(error) = history.roll_up(now).and_then(|()| samples.forget(now)) {
             tracing::error!(%error, "delivery history not tidied");
         }
+    }
+
+    /// `sources` are those that had entries before, and may have none by now.
+    fn count_quarantined(&self, sources: &mut BTreeSet<String>) -> Result<(), StateError> {
+        sources.extend(self.quarantine.sources()?);
+        for source in &*sources {
+            let count = u32::try_from(self.quarantine.count(source)).unwrap_or(u32::MAX);
+            metrics::gauge!(QUARANTINED, "source" => source.clone()).set(f64::from(count));
+        }
+        Ok(())
     }
 
     fn count_dead_letters(&self) {

@@ -94,6 +94,9 @@ impl Scenario {
                     settings = Some(braze);
                 }
                 Spec::Stream(found) => streams.push(found),
+                Spec::CurrentsSource(_) => {
+                    return Err("scenario has a source that nobody posts to".to_owned());
+                }
             }
         }
         let settings = settings.ok_or("scenario has no destination")?;

@@ -9,8 +9,8 @@ use isthmus_core::{AmplitudeId, Place, json};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// Version 1 knew no built-in properties, no times of values, no devices.
-const VERSION: u8 = 2;
+/// Version 1 knew no built-in properties, no times of values, no devices; version 2 no ids of Braze.
+const VERSION: u8 = 3;
 
 /// What is known of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Person {
     pub merged_into: Option<AmplitudeId>,
     /// Anonymous persons who turned out to be this one.
     pub merged: Vec<AmplitudeId>,
+    /// Braze's own ids that lead to this person: of somebody who had no user id at Braze then.
+    pub braze_ids: Vec<String>,
 }
 
 /// Properties with the time since when each has its value.
@@ -88,6 +90,46 @@ impl From<PersonV1> for Person {
     }
 }
 
+/// A person as version 2 wrote it.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct PersonV2 {
+    project: String,
+    user_id: Option<String>,
+    custom: Values,
+    built_in: Values,
+    snapshot: Option<Place>,
+    groups: String,
+    first_event_time: Option<i64>,
+    last_event_day: Option<i64>,
+    library: Option<String>,
+    updates: Updates,
+    devices: Vec<String>,
+    merged_into: Option<AmplitudeId>,
+    merged: Vec<AmplitudeId>,
+}
+
+impl From<PersonV2> for Person {
+    fn from(old: PersonV2) -> Self {
+        Self {
+            project: old.project,
+            user_id: old.user_id,
+            custom: old.custom,
+            built_in: old.built_in,
+            snapshot: old.snapshot,
+            groups: old.groups,
+            first_event_time: old.first_event_time,
+            last_event_day: old.last_event_day,
+            library: old.library,
+            updates: old.updates,
+            devices: old.devices,
+            merged_into: old.merged_into,
+            merged: old.merged,
+            braze_ids: Vec::new(),
+        }
+    }
+}
+
 impl Person {
     /// All user properties, as one raw JSON object; empty when there are none. Where a custom property
     /// has the name of a built-in one, the custom one shows.
@@ -117,6 +159,7 @@ impl Person {
     fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         match bytes.first() {
             Some(1) => crate::decode::<PersonV1>("person", 1, bytes).map(Self::from),
+            Some(2) => crate::decode::<PersonV2>("person", 2, bytes).map(Self::from),
             _ => crate::decode("person", VERSION, bytes),
         }
     }
@@ -127,6 +170,19 @@ impl Person {
 pub enum IdKind {
     User,
     Device,
+    /// Braze's own id of somebody who has no user id there.
+    Braze,
+}
+
+impl IdKind {
+    /// What keys begin with.
+    pub(crate) fn letter(self) -> u8 {
+        match self {
+            Self::User => b'u',
+            Self::Device => b'd',
+            Self::Braze => b'b',
+        }
+    }
 }
 
 /// The two keyspaces, open.
@@ -265,10 +321,7 @@ impl Link {
     /// Writes the bytes of a link into `key`, for looking up without an allocation.
     pub fn fill(key: &mut Vec<u8>, project: &str, kind: IdKind, id: &str) {
         key.clear();
-        key.push(match kind {
-            IdKind::User => b'u',
-            IdKind::Device => b'd',
-        });
+        key.push(kind.letter());
         key.extend_from_slice(project.as_bytes());
         key.push(0);
         key.extend_from_slice(id.as_bytes());
@@ -285,6 +338,7 @@ impl Link {
         let kind = match kind {
             b'u' => IdKind::User,
             b'd' => IdKind::Device,
+            b'b' => IdKind::Braze,
             _ => return None,
         };
         let id = rest.splitn(2, |byte| *byte == 0).nth(1)?;
@@ -357,5 +411,27 @@ mod tests {
         let read = Person::decode(&crate::encode(1, &old)).unwrap();
         assert_eq!((read.user_id.as_deref(), read.first_event_time), (Some("ana"), Some(5)));
         assert_eq!(read.custom, Values { text: "{}".into(), since: Vec::new() });
+    }
+
+    #[test]
+    fn persons_of_version_two_are_read() {
+        let old = PersonV2 {
+            project: "shop".into(),
+            user_id: Some("ana".into()),
+            custom: Values { text: r#"{"plan":"pro"}"#.into(), since: vec![3] },
+            built_in: Values::default(),
+            snapshot: None,
+            groups: String::new(),
+            first_event_time: Some(5),
+            last_event_day: Some(6),
+            library: Some("x".into()),
+            updates: Updates { hour: 7, count: 8 },
+            devices: vec!["d-1".into()],
+            merged_into: None,
+            merged: vec![AmplitudeId(9)],
+        };
+        let read = Person::decode(&crate::encode(2, &old)).unwrap();
+        assert_eq!((read.devices, read.merged), (vec!["d-1".to_owned()], vec![AmplitudeId(9)]));
+        assert_eq!((read.updates.count, read.braze_ids.len()), (8, 0));
     }
 }

@@ -67,13 +67,9 @@ impl Tombstones {
     }
 
     fn hash(&self, project: &str, kind: IdKind, id: &str) -> [u8; 16] {
-        let kind = match kind {
-            IdKind::User => b'u',
-            IdKind::Device => b'd',
-        };
         let mut hasher = Sha256::new();
         hasher.update(&self.salt);
-        hasher.update([kind]);
+        hasher.update([kind.letter()]);
         hasher.update((project.len() as u64).to_be_bytes());
         hasher.update(project);
         hasher.update(id);

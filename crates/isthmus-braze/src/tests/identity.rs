@@ -45,6 +45,7 @@ fn erasure() -> Erasure<'static> {
         users: vec![AmplitudeId(7), AmplitudeId(8)],
         user_id: Some("u-1009"),
         device_ids: vec!["d-77", "d-78", "unknown"],
+        braze_ids: Vec::new(),
         user_properties: Some(r#"{"plan":"pro","email":"Ada@Example.com","crm":4711}"#),
         received_at: AT,
     }

@@ -1,5 +1,6 @@
 //! What a person reads when something is wrong, and that good texts are read as they are meant.
 
+mod currents;
 mod delivery;
 
 use super::*;
@@ -111,9 +112,23 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
             on_unset: OnUnset::SendNull,
         }),
     };
+    let source = CurrentsSource {
+        name: "braze-currents".to_owned(),
+        project: "shop".to_owned(),
+        token: Some(SecretRef::Env("CURRENTS_TOKEN".to_owned())),
+        open: false,
+        destination: Some("braze".to_owned()),
+        same_events_as: None,
+        names: CurrentsNames::default(),
+    };
     assert_eq!(
         specs,
-        [Spec::Project(project), Spec::Destination(destination), Spec::Stream(stream)]
+        [
+            Spec::Project(project),
+            Spec::Destination(destination),
+            Spec::Stream(stream),
+            Spec::CurrentsSource(source),
+        ]
     );
 }
 
@@ -297,7 +312,7 @@ fn a_missing_key_is_named() {
     ");
     assert_snapshot!(said("name: shop\n"), @r"
     loop.yaml:1:1: missing key `kind`
-      hint: one of `project`, `destination` or `stream`
+      hint: one of `project`, `destination`, `stream` or `currents_source`
     ");
     assert_snapshot!(said("kind: destination\nname: braze\n"), @"loop.yaml:1:1: missing key `type` in destination `braze`");
     assert_snapshot!(said("kind: stream\nname: s\nproject: ~\n"), @r"
@@ -320,12 +335,12 @@ fn an_unknown_kind_or_type_is_named() {
     ");
     assert_snapshot!(said("kind: cohort\n"), @r"
     loop.yaml:1:7: unknown kind `cohort`
-      hint: one of `project`, `destination` or `stream`
+      hint: one of `project`, `destination`, `stream` or `currents_source`
     ");
-    assert_snapshot!(said("kind: [project]\n"), @"loop.yaml:1:7: `kind` must be `project`, `destination` or `stream`, found a list");
+    assert_snapshot!(said("kind: [project]\n"), @"loop.yaml:1:7: `kind` must be `project`, `destination`, `stream` or `currents_source`, found a list");
     assert_snapshot!(said("just a text\n"), @r"
     loop.yaml:1:1: a resource must be a mapping, found `just a text`
-      hint: begin with `kind: ` and one of `project`, `destination` or `stream`
+      hint: begin with `kind: ` and one of `project`, `destination`, `stream` or `currents_source`
     ");
     assert_snapshot!(said(&BRAZE.replace("type: braze", "type: bruze")), @r"
     loop.yaml:3:7: `type` must be `braze`, found `bruze`

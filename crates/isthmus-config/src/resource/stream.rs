@@ -214,6 +214,11 @@ words! {
 impl Stream {
     pub(crate) fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
+        if self.name.starts_with("currents:") {
+            let message = format!("stream `{}` is called like a Currents source", clip(&self.name));
+            let hint = "names that begin with `currents:` are those of the sources' dead letters";
+            problems.push(Problem::new("name", message).hint(hint));
+        }
         if self.send_events.is_none() && self.send_users.is_none() {
             let message = format!("stream `{}` sends nothing", clip(&self.name));
             problems.push(Problem::new("", message).hint("add `send_events` or `send_users`"));

@@ -268,6 +268,9 @@ pub struct Erasure<'a> {
     /// Devices that the person was seen on last.
     #[serde(borrow)]
     pub device_ids: Vec<&'a str>,
+    /// Braze's own ids that led to the person: those of people who had no user id.
+    #[serde(borrow)]
+    pub braze_ids: Vec<&'a str>,
     /// User properties at that moment, as one raw JSON object: streams that identify by one of them
     /// need it.
     pub user_properties: Option<&'a str>,

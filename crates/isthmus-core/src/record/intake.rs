@@ -34,6 +34,19 @@ pub enum Command<'a> {
     Erase(Erase<'a>),
     /// Tell streams of a person's present properties again, as on the first sight.
     Retell { user: crate::AmplitudeId },
+    /// Change something [`Unusable`], or let it go.
+    Mend(Mend<'a>),
+}
+
+/// What became of something [`Unusable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mend<'a> {
+    /// Name of the `currents_source` that brought it.
+    pub source: &'a str,
+    /// Offset of the intake record that brought it, and its index among what was unusable there.
+    pub place: crate::Place,
+    /// What it is now; nothing where it is let go: sent through the door again, or thrown away.
+    pub raw: Option<&'a str>,
 }
 
 /// Removes one person and everybody who was merged into them.
@@ -119,6 +132,18 @@ pub struct Unusable<'a> {
     pub reason: &'a str,
     /// The file it was read from, where it was.
     pub file: Option<&'a str>,
+}
+
+impl Unusable<'_> {
+    /// What stands where something was that named a person who is forgotten.
+    pub fn erased() -> Self {
+        Self { raw: "", reason: "", file: None }
+    }
+
+    /// Whether this is [`Self::erased`].
+    pub fn is_erased(&self) -> bool {
+        *self == Self::erased()
+    }
 }
 
 /// A batch as version 1 wrote it.
@@ -282,6 +307,11 @@ mod tests {
                         refuse_later: flag,
                     }),
                     Command::Retell { user: crate::AmplitudeId(8) },
+                    Command::Mend(Mend {
+                        source: &kind,
+                        place: crate::Place { offset: 9, index: 0 },
+                        raw: user.as_deref(),
+                    }),
                 ],
                 currents: flag.then(|| CurrentsBatch {
                     source: &kind,

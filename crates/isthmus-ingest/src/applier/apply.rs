@@ -1,6 +1,7 @@
 //! One intake batch applied: what it does to state and what it adds to the event log.
 
-use super::directory::{Directory, Memo, REMEMBERED_MAX};
+use super::currents::Shared;
+use super::directory::{Directory, Forgot, Ids, Memo, REMEMBERED_MAX};
 use super::profile::Profile;
 use bumpalo::Bump;
 use isthmus_amplitude::built_in::{self, Said};
@@ -16,6 +17,7 @@ use isthmus_state::past_values::PastValue;
 use isthmus_state::people::{IdKind, Updates};
 use isthmus_state::seen::EventKey;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A snapshot of user properties further back in the event log than this is written anew, so that
@@ -59,10 +61,12 @@ pub(super) struct Gathering<'a> {
 }
 
 /// What came in and had no effect, by why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Dropped {
     /// Events seen before.
     pub(super) duplicates: u64,
+    /// How many of them a source of Currents brought.
+    pub(super) of_currents: BTreeMap<String, u64>,
     /// Updates with which the properties would have become too large.
     pub(super) oversized: u64,
     /// Updates beyond what one person may have within an hour.
@@ -73,21 +77,32 @@ pub(super) struct Dropped {
     pub(super) mappings: u64,
 }
 
+/// Which part of an intake record to apply. Its events are numbered first, then its commands, then
+/// what of it is unusable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    /// Offset of the record.
+    pub(super) offset: u64,
+    pub(super) first: usize,
+    /// Where to stop; without it, when the items are due to be written.
+    pub(super) until: Option<usize>,
+}
+
 /// The ids of an event after derivation, and its times.
 #[derive(Clone, Copy)]
-struct Subject<'a> {
-    project: &'a str,
-    user_id: Option<&'a str>,
-    device_id: &'a str,
-    device_id_derived: bool,
-    client_event_time: i64,
-    event_time: i64,
-    received_at: i64,
+pub(super) struct Subject<'a> {
+    pub(super) project: &'a str,
+    pub(super) user_id: Option<&'a str>,
+    pub(super) device_id: &'a str,
+    pub(super) device_id_derived: bool,
+    pub(super) client_event_time: i64,
+    pub(super) event_time: i64,
+    pub(super) received_at: i64,
 }
 
 /// What an event shows for the first time.
 #[derive(Debug, Clone, Copy)]
-struct FirstSight {
+pub(super) struct FirstSight {
     /// The user id, or the device id when there is no user id.
     of_person: bool,
     /// The device id, for this person.
@@ -97,7 +112,7 @@ struct FirstSight {
 impl FirstSight {
     const NONE: Self = Self { of_person: false, on_device: false };
 
-    fn is_any(self) -> bool {
+    pub(super) fn is_any(self) -> bool {
         self.of_person || self.on_device
     }
 }
@@ -116,21 +131,24 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Applies the events of `batch` from `first` on and then its commands, in order, up to `until`
-    /// or, without it, until the items are due to be written; returns the index of the first one that
-    /// is left. Commands are numbered after the events.
+    /// Applies what `range` says of `batch`, in order; returns the index of the first one that is left.
     pub(super) fn apply(
         &mut self,
         directory: &mut Directory,
         batch: &IntakeBatch<'a>,
-        first: usize,
-        until: Option<usize>,
+        range: Range,
     ) -> Result<Option<usize>, StateError> {
+        let Range { offset, first, until } = range;
+        let shared = Shared::of(batch);
         for (index, event) in batch.events.iter().enumerate().skip(first) {
             if until.map_or_else(|| self.is_full(), |until| index >= until) {
                 return Ok(Some(index));
             }
-            self.apply_event(directory, batch, event)?;
+            match &shared {
+                _ if event.is_erased() => {}
+                Some(shared) => self.apply_currents(directory, shared, index, event)?,
+                None => self.apply_event(directory, batch, event)?,
+            }
             let payload = [event.event_properties, event.fields].into_iter().flatten();
             self.bytes.update(|bytes| bytes + payload.map(str::len).sum::<usize>());
         }
@@ -141,18 +159,42 @@ impl<'a> Gathering<'a> {
             if until.map_or_else(|| self.is_full(), |until| index >= until) {
                 return Ok(Some(index));
             }
-            match command {
-                // Of somebody who was erased.
-                Command::Map { user_id: "", .. } => {}
-                Command::Map { user_id, global_user_id } => {
-                    let mapped = directory.map_user(batch.project, user_id, *global_user_id)?;
-                    self.dropped.mappings += u64::from(!mapped);
-                }
-                Command::Erase(erase) => self.erase(directory, batch, erase)?,
-                Command::Retell { user } => self.retell(directory, batch, *user)?,
+            self.carry_out(directory, batch, command)?;
+        }
+        let Some(shared) = shared else { return Ok(None) };
+        let before = batch.events.len() + batch.commands.len();
+        for (index, unusable) in (0u32..).zip(shared.unusable()) {
+            let number = before + usize::try_from(index).unwrap_or(usize::MAX);
+            if number < first {
+                continue;
             }
+            if until.map_or_else(|| self.is_full(), |until| number >= until) {
+                return Ok(Some(number));
+            }
+            self.put_aside(directory, &shared, Place { offset, index }, unusable)?;
+            self.bytes.update(|bytes| bytes + unusable.raw.len());
         }
         Ok(None)
+    }
+
+    fn carry_out(
+        &mut self,
+        directory: &mut Directory,
+        batch: &IntakeBatch<'a>,
+        command: &Command<'a>,
+    ) -> Result<(), StateError> {
+        match command {
+            // Of somebody who was erased.
+            Command::Map { user_id: "", .. } => Ok(()),
+            Command::Map { user_id, global_user_id } => {
+                let mapped = directory.map_user(batch.project, user_id, *global_user_id)?;
+                self.dropped.mappings += u64::from(!mapped);
+                Ok(())
+            }
+            Command::Erase(erase) => self.erase(directory, batch, erase),
+            Command::Retell { user } => self.retell(directory, batch, *user),
+            Command::Mend(mend) => super::currents::mend(directory, mend, batch.received_at),
+        }
     }
 
     /// Whether the items are due to be written.
@@ -161,7 +203,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// Keeps `text` as long as the items.
-    fn own(&self, text: &str) -> &'a str {
+    pub(super) fn own(&self, text: &str) -> &'a str {
         self.bytes.update(|bytes| bytes + text.len());
         self.arena.alloc_str(text)
     }
@@ -172,9 +214,6 @@ impl<'a> Gathering<'a> {
         batch: &IntakeBatch<'a>,
         event: &IntakeEvent<'a>,
     ) -> Result<(), StateError> {
-        if event.is_erased() {
-            return Ok(());
-        }
         self.pass_erased();
         let Some(subject) = self.subject(batch, event) else {
             // Only `$groupidentify` comes without any id.
@@ -184,7 +223,8 @@ impl<'a> Gathering<'a> {
             }
             return Ok(());
         };
-        if directory.refuses(batch.project, event.user_id, event.device_id) {
+        let ids = Ids { user: event.user_id, device: event.device_id, braze: None };
+        if directory.refuses(batch.project, ids) {
             self.dropped.refused += 1;
             return Ok(());
         }
@@ -329,7 +369,7 @@ impl<'a> Gathering<'a> {
 
     /// Finds or makes the person, with the links and the merge that follow; `shown` says whether
     /// the event has an item of its own.
-    fn identify(
+    pub(super) fn identify(
         &mut self,
         directory: &mut Directory,
         subject: &Subject<'a>,
@@ -513,7 +553,7 @@ impl<'a> Gathering<'a> {
         oversized
     }
 
-    fn push_change(
+    pub(super) fn push_change(
         &mut self,
         directory: &mut Directory,
         subject: &Subject<'a>,
@@ -543,7 +583,7 @@ impl<'a> Gathering<'a> {
 
     /// The person's properties for the item about to be pushed: by reference when the log holds
     /// them near enough, whole otherwise.
-    fn snapshot(
+    pub(super) fn snapshot(
         &self,
         directory: &mut Directory,
         person: AmplitudeId,
@@ -582,13 +622,14 @@ impl<'a> Gathering<'a> {
         let user_properties = (!properties.is_empty()).then(|| self.own(&properties));
         let users = directory.family(user)?;
         let buried_at = erase.refuse_later.then(|| Timestamp::from_millis(batch.received_at));
-        let device_ids = directory.erase(batch.project, &users, buried_at)?;
+        let Forgot { device_ids, braze_ids } = directory.erase(batch.project, &users, buried_at)?;
         self.items.push(Applied::Erasure(Erasure {
             project: batch.project,
             request: erase.request,
             users,
             user_id,
             device_ids: device_ids.iter().map(|device| self.own(device)).collect(),
+            braze_ids: braze_ids.iter().map(|id| self.own(id)).collect(),
             user_properties,
             received_at: batch.received_at,
         }));
@@ -745,7 +786,7 @@ fn change_built_in(
 }
 
 /// First and last times of a person; only what changes is written.
-fn note_times(
+pub(super) fn note_times(
     directory: &mut Directory,
     person: AmplitudeId,
     event_time: i64,

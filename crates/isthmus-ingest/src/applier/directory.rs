@@ -1,14 +1,17 @@
 //! The applier's view of state: what was used lately in memory, what changed until the commit.
 
 use super::recent::Recent;
+use crate::metrics as names;
 use isthmus_core::identity::mapping;
 use isthmus_core::record::Applied;
 use isthmus_core::seam::Random;
-use isthmus_core::{AmplitudeId, Timestamp};
+use isthmus_core::{AmplitudeId, Place, Timestamp};
+use isthmus_state::currents_ids::{CurrentsId, CurrentsIds};
 use isthmus_state::cursor::{ApplierCursor, Cursors};
 use isthmus_state::groups::Groups;
 use isthmus_state::past_values::{PastValue, PastValues};
 use isthmus_state::people::{IdKind, Link, People, Person};
+use isthmus_state::quarantine::{Changes, QuarantineWriter, Quarantined};
 use isthmus_state::seen::{EventKey, Seen};
 use isthmus_state::tombstones::Tombstones;
 use isthmus_state::user_map::UserMap;
@@ -21,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 const IDS_RECENT: usize = 1_500_000;
 /// Persons kept in memory per generation: about 900 bytes each with a common profile.
 const PERSONS_RECENT: usize = 100_000;
-/// Devices and merges that a person remembers; of what is beyond, state is searched when it matters.
+/// Devices, ids of Braze and merges that a person remembers; of what is beyond, state is searched when it matters.
 pub(super) const REMEMBERED_MAX: usize = 1_000;
 /// People who may be mapped to one global user and are looked at when chains are checked.
 const MAPPED_FROM_MAX: usize = 10_000;
@@ -32,6 +35,8 @@ pub(super) struct Directory {
     people: People,
     groups: Groups,
     seen: Seen,
+    currents_ids: CurrentsIds,
+    quarantine: QuarantineWriter,
     past: PastValues,
     map: UserMap,
     tombstones: Tombstones,
@@ -48,6 +53,10 @@ pub(super) struct Directory {
     linked: BTreeMap<Link, Option<AmplitudeId>>,
     /// Sightings that state does not have yet.
     sighted: HashMap<EventKey, Timestamp>,
+    /// Events of Currents that state does not have yet.
+    exported: BTreeSet<CurrentsId>,
+    /// What is put aside or let go and state does not know of yet.
+    put_aside: Changes,
     /// Group properties that state does not have yet.
     regrouped: BTreeMap<(String, String, String), String>,
     /// Values that properties had, which state does not have yet.
@@ -60,6 +69,21 @@ pub(super) struct Directory {
     /// Ids of the persons that the batch applied again is about.
     expected: BTreeSet<AmplitudeId>,
     pub(super) cursor: ApplierCursor,
+}
+
+/// The ids by which an event is somebody's: the first of them that is there decides.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ids<'i> {
+    pub(super) user: Option<&'i str>,
+    pub(super) device: Option<&'i str>,
+    pub(super) braze: Option<&'i str>,
+}
+
+/// Ids that led to a person who is forgotten, beside the user id.
+#[derive(Debug, Default)]
+pub(super) struct Forgot {
+    pub(super) device_ids: Vec<String>,
+    pub(super) braze_ids: Vec<String>,
 }
 
 /// Ninety-six bits of hash stand for an id: among billions of ids no two are expected to share one.
@@ -101,6 +125,8 @@ impl Directory {
             people: People::open(state)?,
             groups: Groups::open(state)?,
             seen: Seen::open(state, window)?,
+            currents_ids: CurrentsIds::open(state)?,
+            quarantine: QuarantineWriter::open(state)?,
             past: PastValues::open(state)?,
             map: UserMap::open(state)?,
             tombstones: Tombstones::open(state, random)?,
@@ -114,6 +140,8 @@ impl Directory {
             erased: BTreeSet::new(),
             linked: BTreeMap::new(),
             sighted: HashMap::new(),
+            exported: BTreeSet::new(),
+            put_aside: Changes::new(),
             regrouped: BTreeMap::new(),
             former: BTreeMap::new(),
             remapped: BTreeMap::new(),
@@ -129,9 +157,8 @@ impl Directory {
         self.seen.set_window(window);
     }
 
-    /// Whether events with these ids are somebody's who was erased: the user id decides, and the
-    /// device only where there is none.
-    pub(super) fn refuses(&self, project: &str, user: Option<&str>, device: Option<&str>) -> bool {
+    /// Whether events with these ids are somebody's who was erased.
+    pub(super) fn refuses(&self, project: &str, ids: Ids<'_>) -> bool {
         if self.tombstones.is_empty() && self.buried.is_empty() {
             return false;
         }
@@ -141,10 +168,11 @@ impl Directory {
             };
             self.tombstones.holds(project, kind, id) || self.buried.iter().any(just_now)
         };
-        match (user, device) {
-            (Some(user), _) => holds(IdKind::User, user),
-            (None, Some(device)) => holds(IdKind::Device, device),
-            (None, None) => false,
+        match ids {
+            Ids { user: Some(user), .. } => holds(IdKind::User, user),
+            Ids { device: Some(device), .. } => holds(IdKind::Device, device),
+            Ids { braze: Some(braze), .. } => holds(IdKind::Braze, braze),
+            _ => false,
         }
     }
 
@@ -180,14 +208,16 @@ impl Directory {
         Link::fill(&mut self.key, project, kind, id);
         self.ids.insert(id_hash(&self.key, self.seed), person);
         self.linked.insert(Link::filled(&self.key), Some(person));
-        if kind == IdKind::Device {
-            let devices = &mut self.person_mut(person)?.devices;
-            devices.retain(|known| known != id);
-            if devices.len() == REMEMBERED_MAX {
-                devices.remove(0);
-            }
-            devices.push(id.to_owned());
+        let remembered = match kind {
+            IdKind::User => return Ok(()),
+            IdKind::Device => &mut self.person_mut(person)?.devices,
+            IdKind::Braze => &mut self.person_mut(person)?.braze_ids,
+        };
+        remembered.retain(|known| known != id);
+        if remembered.len() == REMEMBERED_MAX {
+            remembered.remove(0);
         }
+        remembered.push(id.to_owned());
         Ok(())
     }
 
@@ -339,26 +369,28 @@ impl Directory {
     }
 
     /// Forgets `family`, one person and those merged into them, and every id that leads to one of
-    /// them; with `buried_at`, those ids are recognised from now on. Returns the device ids.
+    /// them; with `buried_at`, those ids are recognised from now on.
     pub(super) fn erase(
         &mut self,
         project: &str,
         family: &[AmplitudeId],
         buried_at: Option<Timestamp>,
-    ) -> Result<Vec<String>, StateError> {
+    ) -> Result<Forgot, StateError> {
         let mut links: BTreeSet<Link> = BTreeSet::new();
         for id in family {
             let Some(person) = self.person_if_any(*id)? else { continue };
             let devices = person.devices.iter().map(|device| (IdKind::Device, device));
             let users = person.user_id.iter().map(|user| (IdKind::User, user));
-            let own = devices.chain(users).map(|(kind, own)| Link::of(project, kind, own));
-            let is_whole = person.devices.len() < REMEMBERED_MAX;
+            let braze = person.braze_ids.iter().map(|id| (IdKind::Braze, id));
+            let own = devices.chain(users).chain(braze);
+            let own = own.map(|(kind, own)| Link::of(project, kind, own));
+            let is_whole = person.devices.len().max(person.braze_ids.len()) < REMEMBERED_MAX;
             links.extend(own);
             if !is_whole {
                 links.extend(self.people.links_to(family)?);
             }
         }
-        let mut devices = Vec::new();
+        let mut forgot = Forgot::default();
         for link in links {
             let Some((kind, id)) = link.id() else { continue };
             let hash = id_hash(link.bytes(), self.seed);
@@ -379,7 +411,8 @@ impl Directory {
                 self.buried.push((project.to_owned(), kind, id.to_owned(), at));
             }
             match kind {
-                IdKind::Device => devices.push(id.to_owned()),
+                IdKind::Device => forgot.device_ids.push(id.to_owned()),
+                IdKind::Braze => forgot.braze_ids.push(id.to_owned()),
                 IdKind::User => self.unmap(project, id)?,
             }
             self.ids.remove(&hash);
@@ -391,7 +424,7 @@ impl Directory {
             self.former.remove(id);
             self.erased.insert(*id);
         }
-        Ok(devices)
+        Ok(forgot)
     }
 
     /// Takes every mapping from and to `user_id` back.
@@ -416,6 +449,32 @@ impl Directory {
         }
         self.sighted.insert(key, at);
         Ok(true)
+    }
+
+    /// Notes an event of Currents; returns false when it was seen before, whenever that was.
+    pub(super) fn first_of_currents(&mut self, id: CurrentsId) -> Result<bool, StateError> {
+        if self.exported.contains(&id) || self.currents_ids.holds(id)? {
+            return Ok(false);
+        }
+        self.exported.insert(id);
+        Ok(true)
+    }
+
+    /// What is put aside under `place` of `source`.
+    pub(super) fn quarantined(
+        &self,
+        source: &str,
+        place: Place,
+    ) -> Result<Option<Quarantined>, StateError> {
+        match self.put_aside.get(&(source.to_owned(), place)) {
+            Some(change) => Ok(change.clone()),
+            None => self.quarantine.get(source, place),
+        }
+    }
+
+    /// Puts something aside under `place` of `source`, or lets it go.
+    pub(super) fn quarantine(&mut self, source: &str, place: Place, entry: Option<Quarantined>) {
+        self.put_aside.insert((source.to_owned(), place), entry);
     }
 
     /// The properties of a group as one raw JSON object.
@@ -476,6 +535,14 @@ impl Directory {
         sighted.sort_unstable();
         for (key, at) in sighted {
             self.seen.put(&mut batch, key, at)?;
+        }
+        for id in std::mem::take(&mut self.exported) {
+            self.currents_ids.put(&mut batch, id);
+        }
+        let changes = std::mem::take(&mut self.put_aside);
+        for (source, dropped) in self.quarantine.put(&mut batch, changes) {
+            tracing::warn!(source, dropped, "quarantine is full: oldest entries dropped");
+            metrics::counter!(names::QUARANTINE_DROPPED, "source" => source).increment(dropped);
         }
         for ((project, group_type, name), properties) in std::mem::take(&mut self.regrouped) {
             self.groups.put(&mut batch, &project, &group_type, &name, &properties);

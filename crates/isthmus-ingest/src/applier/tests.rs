@@ -1,5 +1,7 @@
 //! The applier through its boundary: intake records in, event log and persons out.
 
+mod currents;
+
 use super::*;
 use isthmus_core::record::{Command, Erase, IntakeEvent, Source, UserProperties};
 use isthmus_core::seam::{ManualClock, SeededRandom};

@@ -1,7 +1,8 @@
 //! Who is to be forgotten.
 
-use isthmus_core::AmplitudeId;
-use isthmus_core::record::{Applied, Command, IntakeEvent};
+use crate::currents::Beside;
+use isthmus_core::record::{Applied, AppliedEvent, Command, IntakeEvent, Mend};
+use isthmus_core::{AmplitudeId, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// People to be forgotten, of any number of projects.
@@ -15,8 +16,31 @@ pub struct Forgotten {
 /// Ids of one project.
 #[derive(Debug, Clone, Default)]
 struct Ids {
-    user_ids: BTreeSet<String>,
-    device_ids: BTreeSet<String>,
+    users: BTreeSet<String>,
+    devices: BTreeSet<String>,
+    braze: BTreeSet<String>,
+    /// All of them as JSON texts, for looking into texts that are no events.
+    quoted: BTreeSet<String>,
+}
+
+impl Ids {
+    /// Whether the first of these ids that is there is one of them.
+    fn have(&self, user_id: Option<&str>, device_id: Option<&str>, braze_id: Option<&str>) -> bool {
+        match (user_id, device_id, braze_id) {
+            (Some(id), _, _) => self.users.contains(id),
+            (None, Some(id), _) => self.devices.contains(id),
+            (None, None, Some(id)) => self.braze.contains(id),
+            (None, None, None) => false,
+        }
+    }
+
+    fn quote<'a>(&mut self, ids: impl Iterator<Item = &'a String>) {
+        self.quoted.extend(ids.map(|id| {
+            let mut quoted = String::new();
+            json::push_text(&mut quoted, id);
+            quoted
+        }));
+    }
 }
 
 impl Forgotten {
@@ -37,8 +61,25 @@ impl Forgotten {
     ) -> Self {
         self.users.extend(users);
         let ids = self.ids.entry(project.to_owned()).or_default();
-        ids.user_ids.extend(user_ids.into_iter().map(str::to_owned));
-        ids.device_ids.extend(device_ids.into_iter().map(str::to_owned));
+        let user_ids: Vec<_> = user_ids.into_iter().map(str::to_owned).collect();
+        let device_ids: Vec<_> = device_ids.into_iter().map(str::to_owned).collect();
+        ids.quote(user_ids.iter().chain(&device_ids));
+        ids.users.extend(user_ids);
+        ids.devices.extend(device_ids);
+        self
+    }
+
+    /// Adds ids that Braze has for people of `project`.
+    #[must_use]
+    pub fn with_braze_ids<'a>(
+        mut self,
+        project: &str,
+        braze_ids: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let ids = self.ids.entry(project.to_owned()).or_default();
+        let braze_ids: Vec<_> = braze_ids.into_iter().map(str::to_owned).collect();
+        ids.quote(braze_ids.iter());
+        ids.braze.extend(braze_ids);
         self
     }
 
@@ -53,6 +94,7 @@ impl Forgotten {
     /// Whether `item` is about one of these people.
     pub(super) fn concerns(&self, item: &Applied<'_>) -> bool {
         match item {
+            Applied::Event(event) if event.user.somebody().is_none() => self.are_named_by(event),
             Applied::Event(event) => self.users.contains(&event.user),
             Applied::UserChange(change) => self.users.contains(&change.user),
             Applied::Merge(merge) => {
@@ -67,21 +109,51 @@ impl Forgotten {
         }
     }
 
-    /// Whether `event`, of `project`, has an id of these people.
-    pub(super) fn sent(&self, project: &str, event: &IntakeEvent<'_>) -> bool {
-        self.ids.get(project).is_some_and(|ids| match (event.user_id, event.device_id) {
-            (Some(user_id), _) => ids.user_ids.contains(user_id),
-            (None, Some(device_id)) => ids.device_ids.contains(device_id),
-            (None, None) => false,
-        })
+    /// Whether `event`, of which nobody knew whose it was, has an id of these people.
+    fn are_named_by(&self, event: &AppliedEvent<'_>) -> bool {
+        let device_id = (!event.device_id_derived).then_some(event.device_id);
+        let braze_id = event.currents.as_ref().and_then(|currents| currents.braze_id);
+        let ids = self.ids.get(event.project);
+        ids.is_some_and(|ids| ids.have(event.user_id, device_id, braze_id))
     }
 
-    /// Whether `command`, of `project`, names a user id of these people.
+    /// Whether `event`, of `project`, has an id of these people; of an event of Currents, `beside`
+    /// has some.
+    pub(super) fn sent(
+        &self,
+        project: &str,
+        event: &IntakeEvent<'_>,
+        beside: Option<&Beside<'_>>,
+    ) -> bool {
+        let known_as = beside.and_then(|beside| beside.known_as.as_deref());
+        let braze_id = beside.and_then(|beside| beside.braze_id.as_deref());
+        let device_id = event.device_id.or(known_as);
+        let ids = self.ids.get(project);
+        ids.is_some_and(|ids| ids.have(event.user_id, device_id, braze_id))
+    }
+
+    /// Whether `braze_id`, in `project`, is one of these people's.
+    pub(super) fn has_braze_id(&self, project: &str, braze_id: Option<&str>) -> bool {
+        let ids = self.ids.get(project);
+        ids.zip(braze_id).is_some_and(|(ids, id)| ids.braze.contains(id))
+    }
+
+    /// Whether `text`, of `project`, which is JSON or contains some, names an id of these people.
+    pub(super) fn named_in(&self, project: &str, text: &str) -> bool {
+        let ids = self.ids.get(project);
+        ids.is_some_and(|ids| ids.quoted.iter().any(|id| text.contains(id.as_str())))
+    }
+
+    /// Whether `command`, of `project`, names these people.
     pub(super) fn named(&self, project: &str, command: &Command<'_>) -> bool {
-        let Command::Map { user_id, global_user_id } = command else { return false };
+        let (user_id, global_user_id) = match command {
+            Command::Map { user_id, global_user_id } => (user_id, global_user_id),
+            Command::Mend(Mend { raw: Some(raw), .. }) => return self.named_in(project, raw),
+            Command::Mend(_) | Command::Erase(_) | Command::Retell { .. } => return false,
+        };
         let named = [Some(*user_id), *global_user_id];
         self.ids
             .get(project)
-            .is_some_and(|ids| named.into_iter().flatten().any(|id| ids.user_ids.contains(id)))
+            .is_some_and(|ids| named.into_iter().flatten().any(|id| ids.users.contains(id)))
     }
 }

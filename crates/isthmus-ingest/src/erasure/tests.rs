@@ -1,5 +1,7 @@
 //! Erasure through its boundary: traffic of several people in, real logs and files looked at after.
 
+mod currents;
+
 use super::*;
 use crate::applier::{Applier, ApplierConfig};
 use isthmus_core::record::{
@@ -200,7 +202,7 @@ impl Bench {
 
 fn person(item: &Applied<'_>) -> Option<AmplitudeId> {
     match item {
-        Applied::Event(event) => Some(event.user),
+        Applied::Event(event) => event.user.somebody(),
         Applied::UserChange(change) => Some(change.user),
         Applied::Merge(merge) => Some(merge.into),
         Applied::Identified(identified) => Some(identified.user),
@@ -406,6 +408,7 @@ async fn the_order_to_forget_stays_until_it_is_asked_for_too() {
             users: vec![AmplitudeId(user), AmplitudeId(user + 1)],
             user_id: Some(user_id),
             device_ids: vec!["tablet"],
+            braze_ids: Vec::new(),
             user_properties: None,
             received_at: START,
         })

@@ -16,12 +16,20 @@ pub(super) struct Subject {
     users: Vec<u64>,
     user_id: Option<String>,
     device_ids: Vec<String>,
+    #[serde(default)]
+    braze_ids: Vec<String>,
 }
 
 impl Subject {
     /// Nobody was there.
     pub(super) fn nobody() -> Self {
-        Self { place: None, users: Vec::new(), user_id: None, device_ids: Vec::new() }
+        Self {
+            place: None,
+            users: Vec::new(),
+            user_id: None,
+            device_ids: Vec::new(),
+            braze_ids: Vec::new(),
+        }
     }
 
     /// The one that the catalog holds, once it does.
@@ -57,6 +65,7 @@ impl Subject {
             users: erasure.users.iter().map(|user| user.0).collect(),
             user_id: erasure.user_id.map(str::to_owned),
             device_ids: erasure.device_ids.iter().map(|id| (*id).to_owned()).collect(),
+            braze_ids: erasure.braze_ids.iter().map(|id| (*id).to_owned()).collect(),
         }
     }
 
@@ -70,17 +79,20 @@ impl Subject {
 
     /// How many ids led to the person.
     pub(super) fn ids(&self) -> usize {
-        self.device_ids.len() + usize::from(self.user_id.is_some())
+        self.device_ids.len() + self.braze_ids.len() + usize::from(self.user_id.is_some())
     }
 
     /// Adds them to those whom the logs forget.
     pub(super) fn add_to(&self, forgotten: Forgotten, project: &str) -> Forgotten {
-        forgotten.with(
-            project,
-            self.users.iter().copied().map(AmplitudeId),
-            self.user_id.as_deref(),
-            self.device_ids.iter().map(String::as_str),
-        )
+        let braze_ids = self.braze_ids.iter().map(String::as_str);
+        forgotten
+            .with(
+                project,
+                self.users.iter().copied().map(AmplitudeId),
+                self.user_id.as_deref(),
+                self.device_ids.iter().map(String::as_str),
+            )
+            .with_braze_ids(project, braze_ids)
     }
 
     /// Whether `item` is about them.
@@ -99,7 +111,7 @@ impl Subject {
 
     /// Whether `text`, which is JSON or contains some, names one of their ids.
     pub(super) fn is_named_in(&self, text: &str) -> bool {
-        let ids = self.device_ids.iter().chain(&self.user_id);
+        let ids = self.device_ids.iter().chain(&self.braze_ids).chain(&self.user_id);
         ids.into_iter().any(|id| {
             let mut quoted = String::new();
             isthmus_core::json::push_text(&mut quoted, id);

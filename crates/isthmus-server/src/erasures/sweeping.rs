@@ -74,6 +74,8 @@ impl Erasures {
         ));
         let letters = self.discard_letters(&subjects).await?;
         removed.push(self.removed("dead letters", "state", letters, String::new()));
+        let unusable = self.let_go(ready).await?;
+        removed.push(self.removed("texts that are no events", "state", unusable, String::new()));
         let samples = self.remove_samples(&subjects).await?;
         removed.push(self.removed("samples of failures", "state", samples, String::new()));
         let told = self.forget_told(&subjects).await?;
@@ -99,12 +101,14 @@ impl Erasures {
             self.runtime.dead_letters.clone(),
             self.runtime.samples.clone(),
         );
+        let quarantine = self.runtime.quarantine.clone();
         let state = self.state.clone();
         let compacting = tokio::task::spawn_blocking(move || -> Result<(), StateError> {
             profiles.people.compact()?;
             profiles.past.compact()?;
             profiles.map.compact()?;
             letters.compact()?;
+            quarantine.compact()?;
             samples.compact()?;
             Mirror::compact(&state)?;
             state.renew_journal()
@@ -176,6 +180,41 @@ impl Erasures {
             }
         }
         Ok(discarded)
+    }
+
+    /// Lets go of what Currents sources brought that is no event and names them.
+    async fn let_go(&self, ready: &[(Deletion, Subject)]) -> anyhow::Result<u64> {
+        let about: Vec<_> = ready
+            .iter()
+            .map(|(deletion, subject)| (deletion.project.clone(), subject.clone()))
+            .collect();
+        let quarantine = self.runtime.quarantine.clone();
+        let named = tokio::task::spawn_blocking(move || {
+            let mut named: BTreeMap<(String, String), Vec<Place>> = BTreeMap::new();
+            for source in quarantine.sources()? {
+                let mut after = None;
+                loop {
+                    let page = quarantine.list(&source, after, LETTERS)?;
+                    let Some((last, _)) = page.last() else { break };
+                    after = Some(*last);
+                    for (place, entry) in page {
+                        let is_it = |(project, subject): &(String, Subject)| {
+                            *project == entry.project && subject.is_named_in(&entry.raw)
+                        };
+                        if about.iter().any(is_it) {
+                            let of = (source.clone(), entry.project.clone());
+                            named.entry(of).or_default().push(place);
+                        }
+                    }
+                }
+            }
+            anyhow::Ok(named)
+        });
+        let mut gone = 0;
+        for ((source, project), places) in named.await?? {
+            gone += self.runtime.let_go(&source, &project, &places).await.map_err(told)? as u64;
+        }
+        Ok(gone)
     }
 
     async fn remove_samples(&self, subjects: &Arc<Vec<Subject>>) -> anyhow::Result<u64> {

@@ -1,11 +1,11 @@
 //! Whose project a request may read.
 
-use crate::secret::matches;
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use isthmus_config::Secret;
 use isthmus_config::resource::Project;
+use isthmus_config::secret::matches;
 use std::collections::BTreeMap;
 
 /// Projects by their API keys.

@@ -33,7 +33,7 @@ pub struct DeadLetterReport {
     pub rejected_at: String,
     /// ISO 8601.
     pub accepted_at: String,
-    /// `rejected`, `expired` or `unknown`.
+    /// `rejected`, `expired` or `unknown`; of a Currents source, `unusable`.
     #[serde(default)]
     pub cause: String,
     /// What the ledger says: the cause, or `pending` or `in_flight` while it is being sent again.
@@ -55,6 +55,9 @@ pub struct DeadLetterReport {
     /// What happened to it before, oldest first.
     #[serde(default)]
     pub history: Vec<PastReport>,
+    /// Of a Currents source: the file it was read from, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// Something that happened to a dead letter before.

@@ -1,9 +1,11 @@
-//! Dead letters: looked at, edited, and decided about.
+//! Dead letters: looked at, edited, and decided about; those of streams, and those of Currents sources,
+//! which are called `currents:SOURCE` in place of a stream.
 //!
 //! Nothing is sent again that the destination would refuse as far as can be told, and nothing is
 //! edited while it is being sent.
 
 mod choice;
+mod quarantine;
 
 use super::ledger::{View, blocking, failed, object, state_name};
 use super::{API_ORIGIN, Runtime, RuntimeError};
@@ -44,6 +46,9 @@ impl Runtime {
         stream: String,
         listing: Listing,
     ) -> Result<DeadLettersReport, RuntimeError> {
+        if let Some(source) = quarantine::source_of(&stream) {
+            return self.quarantined(source, listing).await;
+        }
         let desk = self.desk(&stream)?;
         blocking(move || desk.list(&listing)).await
     }
@@ -53,6 +58,9 @@ impl Runtime {
         stream: String,
         id: Id,
     ) -> Result<DeadLetterDetails, RuntimeError> {
+        if let Some(source) = quarantine::source_of(&stream) {
+            return self.quarantined_one(source, id);
+        }
         let desk = self.desk(&stream)?;
         blocking(move || desk.details(id)).await
     }
@@ -65,6 +73,9 @@ impl Runtime {
         payload: String,
     ) -> Result<DeadLetterDetails, RuntimeError> {
         let _letters = self.letters.lock().await;
+        if let Some(source) = quarantine::source_of(&stream) {
+            return self.edit_quarantined(source, id, &payload).await;
+        }
         let desk = self.desk(&stream)?;
         let now = self.clock.now();
         let details = blocking(move || desk.edit(id, &payload, now)).await?;
@@ -82,6 +93,9 @@ impl Runtime {
         dry_run: bool,
     ) -> Result<DecisionReport, RuntimeError> {
         let _letters = self.letters.lock().await;
+        if let Some(source) = quarantine::source_of(&stream) {
+            return self.decide_quarantined(source, decision, choice, dry_run).await;
+        }
         let desk = self.desk(&stream)?;
         let what = choice.to_string();
         let chosen = blocking({
@@ -386,5 +400,6 @@ fn report_of(letter: DeadLetter, stories: &[Story]) -> DeadLetterReport {
                 what: past.what,
             })
             .collect(),
+        file: None,
     }
 }

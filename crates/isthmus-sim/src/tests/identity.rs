@@ -317,6 +317,7 @@ fn an_erased_person_is_deleted_after_everything_that_was_said_before() {
         users: vec![AmplitudeId(1)],
         user_id: Some("ana"),
         device_ids: vec!["d-1"],
+        braze_ids: Vec::new(),
         user_properties: None,
         received_at: START.as_millis(),
     });

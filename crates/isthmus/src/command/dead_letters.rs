@@ -1,5 +1,6 @@
 //! `isthmus dead-letters`: what a destination refused, was given up, or may have or not; looked at,
-//! mended, sent again, let go or confirmed.
+//! mended, sent again, let go or confirmed; and, as `currents:SOURCE`, what a source of Braze Currents
+//! brought that is no event.
 
 mod decide;
 mod edit;
@@ -16,7 +17,7 @@ use isthmus_server::report::letters::{DeadLetterDetails, DeadLetterReport, DeadL
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Name of the stream whose newest dead letters to list.
+    /// Name of the stream whose newest dead letters to list, or `currents:SOURCE`.
     #[arg(required = true)]
     stream: Option<String>,
     /// How many to show, newest last.
@@ -53,7 +54,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct List {
-    /// Name of the stream.
+    /// Name of the stream, or `currents:SOURCE`.
     stream: String,
     #[command(flatten)]
     filter: Filter,
@@ -72,7 +73,7 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Show {
-    /// Name of the stream.
+    /// Name of the stream, or `currents:SOURCE`.
     stream: String,
     /// The dead letter, as `list` names it.
     id: String,
@@ -161,7 +162,7 @@ async fn list(arguments: List) -> anyhow::Result<()> {
     let report: DeadLettersReport = client.get(&path).await?;
     let (shown, total) = (report.dead_letters.len(), report.total);
     if total == 0 {
-        out::line(format!("stream {stream} has no dead letters"));
+        out::line(format!("{} has no dead letters", owner(&stream)));
     } else if shown < total {
         let matching = report.matching;
         out::line(format!("{shown} of {matching} that match, {total} in all"));
@@ -192,6 +193,9 @@ fn print(details: &DeadLetterDetails) {
     line_of(letter);
     out::line(format!("  cause {}, {} attempts", letter.cause, letter.attempts));
     out::line(format!("  accepted {}", letter.accepted_at));
+    if let Some(file) = &letter.file {
+        out::line(format!("  from file {file}"));
+    }
     for past in &letter.history {
         out::line(format!("  before: {}  {}", past.at, past.what));
     }
@@ -212,6 +216,14 @@ fn line_of(letter: &DeadLetterReport) {
         letter.rejected_at, letter.id, letter.name, letter.reason
     ));
     out::line(format!("  {}", letter.payload));
+}
+
+/// Whose dead letters they are.
+fn owner(stream: &str) -> String {
+    match stream.strip_prefix("currents:") {
+        Some(source) => format!("currents source {source}"),
+        None => format!("stream {stream}"),
+    }
 }
 
 /// Where the dead letters of `stream` are.

@@ -15,6 +15,7 @@ mod comparison;
 mod configuration;
 mod connected_content;
 mod crash;
+mod currents;
 mod dead_letters;
 mod delivery_metrics;
 mod demo;

@@ -29,7 +29,7 @@ struct Batch<'a> {
 #[cfg_attr(test, derive(serde::Serialize))]
 enum Item<'a> {
     #[serde(borrow)]
-    Event(Event<'a>),
+    Event(OldEvent<'a>),
     #[serde(borrow)]
     UserChange(UserChange<'a>),
     #[serde(borrow)]
@@ -39,13 +39,42 @@ enum Item<'a> {
     #[serde(borrow)]
     Identified(Identified<'a>),
     #[serde(borrow)]
-    Erasure(Erasure<'a>),
+    Erasure(OldErasure<'a>),
     Erased,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-struct Event<'a> {
+struct OldErasure<'a> {
+    project: &'a str,
+    request: &'a str,
+    users: Vec<AmplitudeId>,
+    #[serde(borrow)]
+    user_id: Option<&'a str>,
+    #[serde(borrow)]
+    device_ids: Vec<&'a str>,
+    user_properties: Option<&'a str>,
+    received_at: i64,
+}
+
+impl<'a> From<OldErasure<'a>> for Erasure<'a> {
+    fn from(old: OldErasure<'a>) -> Self {
+        Self {
+            project: old.project,
+            request: old.request,
+            users: old.users,
+            user_id: old.user_id,
+            device_ids: old.device_ids,
+            braze_ids: Vec::new(),
+            user_properties: old.user_properties,
+            received_at: old.received_at,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+struct OldEvent<'a> {
     project: &'a str,
     user: AmplitudeId,
     user_id: Option<&'a str>,
@@ -74,14 +103,14 @@ impl<'a> From<Item<'a>> for Applied<'a> {
             Item::GroupChange(change) => Self::GroupChange(change),
             Item::Merge(merge) => Self::Merge(merge),
             Item::Identified(identified) => Self::Identified(identified),
-            Item::Erasure(erasure) => Self::Erasure(erasure),
+            Item::Erasure(erasure) => Self::Erasure(erasure.into()),
             Item::Erased => Self::Erased,
         }
     }
 }
 
-impl<'a> From<Event<'a>> for AppliedEvent<'a> {
-    fn from(old: Event<'a>) -> Self {
+impl<'a> From<OldEvent<'a>> for AppliedEvent<'a> {
+    fn from(old: OldEvent<'a>) -> Self {
         Self {
             project: old.project,
             user: old.user,
@@ -118,7 +147,7 @@ mod tests {
     fn earlier_versions_are_read() {
         let place = Place { offset: 7, index: 1 };
         let intake = IntakeRange { from: Place::default(), to: place };
-        let event = Event {
+        let event = OldEvent {
             project: "shop",
             user: AmplitudeId(4),
             user_id: Some("u-1"),

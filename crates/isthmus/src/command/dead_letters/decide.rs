@@ -1,6 +1,6 @@
 //! `isthmus dead-letters resend`, `discard` and `confirm`.
 
-use super::{Filter, path};
+use super::{Filter, owner, path};
 use crate::client::{Client, Target};
 use crate::out;
 use anyhow::bail;
@@ -17,7 +17,7 @@ const AT_ONCE: u64 = 5_000;
 /// Options of the three.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Name of the stream.
+    /// Name of the stream, or `currents:SOURCE`.
     stream: String,
     #[command(flatten)]
     subject: Subject,
@@ -135,7 +135,7 @@ fn may(verb: Verb, stream: &str, count: usize, yes: bool) -> anyhow::Result<bool
     if yes {
         return Ok(true);
     }
-    let what = format!("{} {} of stream {stream}", verb.name, letters(count));
+    let what = format!("{} {} of {}", verb.name, letters(count), owner(stream));
     let mut stderr = std::io::stderr();
     if !std::io::stdin().is_terminal() {
         bail!("this would {what}; say --yes to do it");

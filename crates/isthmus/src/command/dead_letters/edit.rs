@@ -16,7 +16,7 @@ use std::process::Command;
 /// Options of `isthmus dead-letters edit`.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Name of the stream.
+    /// Name of the stream, or `currents:SOURCE`.
     stream: String,
     /// The dead letter, as `list` names it.
     id: String,
