@@ -3,7 +3,7 @@
 use crate::harness::eventually;
 use crate::harness::http::{Answer, send};
 use crate::harness::lab::{Lab, SHOP};
-use crate::harness::process::REST_KEY;
+use crate::harness::process::{REST_KEY, ended};
 use serde_json::{Value, json};
 
 const POSTS: &str = "/currents/http/posts";
@@ -169,4 +169,48 @@ fn nothing_of_a_forgotten_person_is_kept_for_mending() {
     assert_eq!(post(&lab, &json!([open("z-2", "zenobia-7731")])).status, 200);
     assert_eq!(post(&lab, &json!([open("a-1", "ana-user")])).status, 200);
     applied(&lab, 2, 0);
+}
+
+#[test]
+fn a_source_comes_and_goes_without_a_restart() {
+    let lab = lab();
+    let more = "kind: currents_source\nname: more\nproject: shop\nopen: true\n";
+    let put = |text: &str| {
+        let token = std::fs::read_to_string(lab.folder().join("data/control.token")).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let (path, headers) = ("/control/v1/resources", [("authorization", &*bearer)]);
+        send(lab.server().address(), "PUT", path, &headers, text.as_bytes()).unwrap()
+    };
+    let batch = json!({ "events": [open("a-1", "ana-user")] }).to_string();
+    let post = || send_to(&lab, "/currents/http/more", None, batch.as_bytes()).status;
+    assert_eq!(post(), 404);
+    let refused = put(&more.replace("shop", "shp"));
+    assert!(refused.status == 400 && refused.text().contains("did you mean"), "{}", refused.text());
+    let refused = put(&more.replace("open: true", "token: { env: ISTHMUS_TEST_NO_KEY }"));
+    assert!(refused.text().contains("environment variable ISTHMUS_TEST_NO_KEY is not set"));
+    let taken = put(more);
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    assert_eq!(post(), 200);
+    applied(&lab, 1, 0);
+    let removed = lab.control("DELETE", "resources/currents_source/more", &Value::Null);
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    assert_eq!(post(), 404);
+}
+
+#[test]
+fn what_is_wrong_with_a_source_is_said_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "---\nkind: currents_source\nname: posts\nproject: shop\ndestination: brace\n\
+                  token: { env: ISTHMUS_TEST_NO_KEY }\n";
+    let wrong = format!("{}{source}", SHOP.replace("BRAZE", "127.0.0.1:8500"));
+    std::fs::write(folder.path().join("wrong.yaml"), wrong).unwrap();
+    let ended = ended(folder.path(), &["check", "--resources", "wrong.yaml"]);
+    assert!(!ended.status.success());
+    for words in [
+        "unknown destination `brace` in currents_source `posts`",
+        "did you mean `braze`",
+        "environment variable ISTHMUS_TEST_NO_KEY is not set",
+    ] {
+        assert!(ended.stderr.contains(words), "{words}\n{}", ended.stderr);
+    }
 }
