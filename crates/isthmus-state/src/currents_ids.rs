@@ -8,7 +8,8 @@
 //! the end of each scope; tables of earlier days are left alone.
 //!
 //! An event takes about 11 bytes of disk once tables are merged (11.3 at a million events). Most searches
-//! find nothing: each table has a filter that says so without being read.
+//! find nothing: each table has a filter that says so without being read. To find that an event is new and
+//! to keep it takes some 4 microseconds (`cargo bench -p isthmus-state --bench currents_ids`).
 
 use crate::{State, StateError, WriteBatch};
 use fjall::Keyspace;

@@ -156,3 +156,53 @@ async fn one_after_the_other_can_be_forgotten_and_all_is_applied_again_the_same(
     let items = bench.items().into_values();
     assert_eq!(items.filter(|(_, told)| is_event(told)).count(), 1, "repetitions are still known");
 }
+
+/// People with a device of their own each; what Braze calls them is anybody's guess.
+#[tokio::test]
+async fn whatever_braze_calls_whom_everybody_else_is_as_before_and_all_is_applied_again_the_same() {
+    const PEOPLE: [&str; 5] = ["ana", "bo", "cy", "dee", "eli"];
+    for seed in 0..6 {
+        let random = SeededRandom::new(seed);
+        let pick = |below: u64| usize::try_from(random.below(below)).unwrap();
+        let mut bench = Bench::new();
+        let mut number = 0;
+        for round in 0..4 {
+            for _ in 0..25 {
+                number += 1;
+                let (who, braze) = (PEOPLE[pick(5)], pick(4));
+                // The first two of them log in now and then, on their device.
+                let user = format!(r#","external_user_id":"{who}""#);
+                let user = if pick(3) == 0 && PEOPLE[..2].contains(&who) { &*user } else { "" };
+                let device = format!(r#","device_id":"{who}-phone""#);
+                let device = if pick(2) == 0 || !user.is_empty() { &*device } else { "" };
+                let ids = format!(r#""user_id":"b-{braze}"{user}{device}"#);
+                let id = if user.is_empty() && device.is_empty() { "nobody" } else { who };
+                bench.post(&[event(&format!("{id}-{number}-x"), &ids)]).await;
+                if pick(6) == 0 {
+                    bench.apply().await;
+                }
+            }
+            bench.apply().await;
+            let who = PEOPLE[pick(5)];
+            let people = People::open(&bench.state).unwrap();
+            let device = format!("{who}-phone");
+            let found = people.find("shop", IdKind::Device, &device).unwrap();
+            let Some(person) = found else { continue };
+            let before = bench.items();
+            bench.forget(person).await;
+            for text in [format!("\"{who}-"), device] {
+                assert_eq!(bench.finds(&text), Vec::<String>::new(), "{text}, seed {seed}");
+            }
+            let after = bench.items();
+            for (place, (of, told)) in &before {
+                let now = &after[place];
+                let is_gone = *of == Some(person) || told.contains(&format!("\"{who}-"));
+                let is_same = now.1.split("braze_id").next() == told.split("braze_id").next();
+                let is_nobodys = told.contains("\"nobody-");
+                assert!(is_gone || is_nobodys || is_same, "{told}\n{}, seed {seed}", now.1);
+                assert!(!is_gone || now.1 == "Erased", "{told}\n{}, seed {seed}", now.1);
+            }
+            bench.rebuild(&format!("state-{round}")).await;
+        }
+    }
+}
