@@ -30,7 +30,6 @@ const IDENTITY: [&str; 3] = ["user_id", "external_user_id", "device_id"];
 /// It is stored field by field: append only, and with a new version of what holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-#[serde(default)]
 pub struct Form {
     /// What event types begin with: `[Appboy] `.
     pub event_prefix: String,

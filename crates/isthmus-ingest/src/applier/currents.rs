@@ -30,9 +30,7 @@ impl<'b, 'a> Shared<'b, 'a> {
     /// `None` where the batch is not of Currents.
     pub(super) fn of(batch: &'b IntakeBatch<'a>) -> Option<Self> {
         let currents = batch.currents.as_ref()?;
-        // The door wrote it; a form that cannot be read is the documented one.
-        let form = serde_json::from_str(currents.form).unwrap_or_default();
-        Some(Self { batch, currents, form })
+        Some(Self { batch, currents, form: form(currents.form) })
     }
 
     /// What of the batch is unusable.
@@ -201,6 +199,20 @@ impl<'a> Gathering<'a> {
     }
 }
 
+/// The form that `written` says; what it does not say, because it is older, is as documented.
+fn form(written: &str) -> Form {
+    let documented = Form::default();
+    if written.is_empty() {
+        return documented;
+    }
+    let Ok(serde_json::Value::Object(mut members)) = serde_json::to_value(&documented) else {
+        return documented;
+    };
+    members.extend(super::apply::parse(written));
+    // The door wrote it, so that it can be read.
+    serde_json::from_value(members.into()).unwrap_or(documented)
+}
+
 /// Changes what is put aside, or lets it go.
 pub(super) fn mend(directory: &mut Directory, mend: &Mend<'_>, at: i64) -> Result<(), StateError> {
     let Mend { source, place, raw } = *mend;
@@ -255,4 +267,20 @@ fn learn(
         directory.link(project, IdKind::Braze, braze_id, person)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::form;
+    use isthmus_braze::currents::Form;
+
+    #[test]
+    fn a_form_is_read_as_it_was_written_also_by_those_who_know_more() {
+        let some = Form { event_prefix: "x ".to_owned(), optional_types: true, ..Form::default() };
+        assert_eq!(form(&serde_json::to_string(&some).unwrap()), some);
+        assert_eq!(form(r#"{"event_prefix":"x ","optional_types":true}"#), some);
+        for written in ["", "{}", "{", "7", r#"{"event_prefix":7}"#] {
+            assert_eq!(form(written), Form::default(), "{written}");
+        }
+    }
 }
