@@ -1,8 +1,8 @@
 //! `/`: what the sandbox holds, for people. Plain pages that need no JavaScript.
 
+use crate::amplitude;
 use crate::campaigns::CampaignView;
 use crate::currents::ConnectorView;
-use crate::amplitude;
 use crate::inspect::find;
 use crate::model::{Occurrence, Tally, User, Workspace};
 use crate::render::{Rendered, try_out};
