@@ -100,6 +100,7 @@ pub(crate) fn build(destination: &BrazeDestination) -> Result<Limits, Vec<Proble
         rates,
         shares,
         linger: limits.linger,
+        paces: Vec::new(),
         calls: vec![
             CallLimits {
                 call: IDENTIFY_USERS.call,

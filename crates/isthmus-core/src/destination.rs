@@ -191,6 +191,12 @@ pub trait Destination: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whom the vendor counts `message` against where [`Limits::paces`] say how much it takes of one:
+    /// the user and the device, for example. Asked only where there are paces.
+    fn paced_by(&self, _message: &Message) -> Vec<Lane> {
+        Vec::new()
+    }
+
     /// What each delivery of a request costs if the vendor takes it.
     fn costs(&self, batch: &[Delivery]) -> Vec<Cost> {
         vec![Cost { object: true, points: 0 }; batch.len()]
@@ -232,6 +238,8 @@ pub struct Limits {
     pub linger: Duration,
     /// What is different for calls other than [`Call::MAIN`].
     pub calls: Vec<CallLimits>,
+    /// How much the vendor takes of one user or device, all of which hold.
+    pub paces: Vec<Pace>,
 }
 
 /// What is different for one call.
@@ -285,6 +293,13 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// At most `objects` of one [`Destination::paced_by`] in each window of `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    pub objects: u32,
+    pub per: Duration,
+}
+
 /// What a vendor said about its current window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
@@ -303,6 +318,10 @@ pub enum Verdict {
     Accepted,
     /// Not now, and nothing was taken; the wait that the vendor asked for, if any.
     Retry { after: Option<Duration>, reason: String },
+    /// Not now, and nothing was taken, because of whom it is about: they wait so long, and nobody else
+    /// does. Where the wait is zero it is refused only because it travelled with others: it goes
+    /// again at once.
+    Later { after: Duration, reason: String },
     /// Something went wrong, and the vendor may have taken it all the same; the wait that the
     /// vendor asked for, if any.
     Unknown { after: Option<Duration>, reason: String },

@@ -45,6 +45,7 @@ fn deliver(items: Vec<Vec<Mapped>>) -> u64 {
         rates: Vec::new(),
         linger: Duration::ZERO,
         shares: Shares::default(),
+        paces: Vec::new(),
     };
     let backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(1) };
     let rules = Rules { limits, backoff, window: Window::default() };

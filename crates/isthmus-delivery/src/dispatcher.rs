@@ -11,12 +11,12 @@ use crate::history::{Observed, Recorder};
 use crate::journal::{
     Aside, Checkpoint, Entry, Fate, Intent, ObjectKey, Objects, Progress, Step, StreamRecord, Tried,
 };
-use crate::lanes::{Lanes, Queued, Ticket};
+use crate::lanes::{Lanes, Pacer, Queued, Ticket};
 use crate::metrics::Meters;
 use crate::samples::{Category, Happened};
 use crate::stream::Stream;
 use isthmus_core::destination::{
-    Call, Delivery, Guarantee, Limits, Mapped, Message, Priority, RetryPolicy,
+    Call, Delivery, Destination, Guarantee, Limits, Mapped, Message, Priority, RetryPolicy,
 };
 use isthmus_core::seam::{Backoff, Clock};
 use isthmus_core::{Place, Timestamp};
@@ -217,6 +217,13 @@ impl Dispatcher {
             bills: known.bills,
             rules,
         }
+    }
+
+    /// Lets objects of one user or device leave as fast as the limits of `destination` say.
+    #[must_use]
+    pub fn paced_by(mut self, destination: Arc<dyn Destination>) -> Self {
+        self.lanes.pace(Pacer::new(destination, &self.rules.limits.paces));
+        self
     }
 
     // ---- streams ----
@@ -477,7 +484,7 @@ impl Dispatcher {
         }
         let objects_max = self.objects_max();
         let (priority, queued) = Priority::ALL.into_iter().find_map(|priority| {
-            if !self.has_slot(priority) || self.lanes.due_at(priority, objects_max)? > now.monotonic
+            if !self.has_slot(priority) || self.lanes.due_at(priority, objects_max, now.monotonic)? > now.monotonic
             {
                 return None;
             }
@@ -487,7 +494,7 @@ impl Dispatcher {
                 return None;
             }
             let mut sift = |run: &mut Vec<Queued>| self.mirroring.sift(run, sifted);
-            let queued = self.lanes.fill(priority, objects_max, &mut sift);
+            let queued = self.lanes.fill(priority, objects_max, now.monotonic, &mut sift);
             if queued.is_empty() {
                 return None;
             }
@@ -516,7 +523,7 @@ impl Dispatcher {
             if !self.has_slot(priority) {
                 continue;
             }
-            let Some(due) = self.lanes.due_at(priority, objects_max) else { continue };
+            let Some(due) = self.lanes.due_at(priority, objects_max, now) else { continue };
             let due = due.max(self.governor.lock().free_at(now, priority));
             next = Some(next.map_or(due, |next: Duration| next.min(due)));
         }

@@ -180,7 +180,8 @@ impl Engine {
         let governor = parts.budgets.of(&account, &rules.limits);
         let now = Moment::of(&*parts.clock);
         let mut dispatcher = Dispatcher::new(&parts.name, rules, governor, known, now)
-            .billed_by(parts.destination.clone());
+            .billed_by(parts.destination.clone())
+            .paced_by(parts.destination.clone());
         let mut reading = Reading::new(parts.source.clone());
         for spec in streams {
             let StreamSpec { name, mapping, manner } = spec;

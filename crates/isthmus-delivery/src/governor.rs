@@ -406,6 +406,7 @@ mod tests {
             rates: vec![Rate { requests, per: seconds(3) }],
             linger: Duration::ZERO,
             shares: Shares::default(),
+            paces: Vec::new(),
         };
         let budgets = Budgets::default();
         let one = budgets.of("workspace", &limits(10));

@@ -5,6 +5,9 @@
 //! settle, held until another lane is empty, or in flight. Objects leave a lane from its front and
 //! come back to its front, so they never change places.
 //!
+//! Where the vendor counts objects by user or device, a lane whose front would be too much waits until
+//! it is not, and gives way to the others meanwhile.
+//!
 //! A request is one call of the vendor's: objects of another call at the front of a lane wait for a
 //! request of their own.
 //!
@@ -14,6 +17,9 @@
 //! front of it. How much of it can stand there is bounded by [`Lanes::is_crowded`].
 
 mod holding;
+mod pacing;
+
+pub(crate) use pacing::Pacer;
 
 use crate::stream::StreamNumber;
 use isthmus_core::Timestamp;
@@ -110,6 +116,8 @@ pub(crate) struct Lanes {
     next_stamp: u64,
     /// Lanes in which the past alone would fill a request.
     crowded: usize,
+    /// Where the vendor counts objects by user or device.
+    pacer: Option<Pacer>,
 }
 
 /// Lanes of one priority that could be sent from.
@@ -132,7 +140,13 @@ impl Lanes {
             groups: HashMap::new(),
             next_stamp: 0,
             crowded: 0,
+            pacer: None,
         }
+    }
+
+    /// Lets objects leave at `pacer`'s pace.
+    pub(crate) fn pace(&mut self, pacer: Option<Pacer>) {
+        self.pacer = pacer;
     }
 
     /// Largest payload that fits into a request of its own.
@@ -152,7 +166,7 @@ impl Lanes {
         !self.by_lane.contains_key(&lane)
     }
 
-    /// Lanes that wait for a retry.
+    /// Lanes that wait for a retry, or for their pace.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -243,8 +257,13 @@ impl Lanes {
 
     /// When the next request of `priority` is due, as far as the lanes are concerned; `None` while
     /// no lane of it has anything to send. A request holds at most `objects_max`.
-    pub(crate) fn due_at(&mut self, priority: Priority, objects_max: usize) -> Option<Duration> {
-        self.drop_stale(priority);
+    pub(crate) fn due_at(
+        &mut self,
+        priority: Priority,
+        objects_max: usize,
+        now: Duration,
+    ) -> Option<Duration> {
+        self.drop_stale(priority, now);
         let ready = self.ready.get(priority as usize)?;
         if !ready.again.is_empty()
             || ready.takeable >= self.limits.objects_per_request.min(objects_max)
@@ -267,10 +286,11 @@ impl Lanes {
         &mut self,
         priority: Priority,
         objects_max: usize,
+        now: Duration,
         sift: &mut dyn FnMut(&mut Vec<Queued>),
     ) -> Vec<Queued> {
-        self.drop_stale(priority);
-        let mut request = Filling::new(&self.limits, objects_max, sift);
+        self.drop_stale(priority, now);
+        let mut request = Filling::new(&self.limits, objects_max, now, sift);
         let Some(ready) = self.ready.get_mut(priority as usize) else { return Vec::new() };
         let mut ready = std::mem::take(ready);
         let first_group = ready.again.front().and_then(|(lane, _)| self.front_group(*lane));
@@ -350,7 +370,7 @@ impl Lanes {
         ready: &mut Ready,
         request: &mut Filling<'_>,
     ) -> bool {
-        if self.hold(lane, ready) {
+        if self.hold(lane, ready) || self.hold_back(lane, ready, request.now) {
             return false;
         }
         let Some(state) = self.by_lane.get_mut(&lane) else { return false };
@@ -371,6 +391,13 @@ impl Lanes {
                     && request.has_room_for(front, &self.limits);
                 if !fits {
                     break;
+                }
+                if let Some(pacer) = &mut self.pacer {
+                    let message = &front.delivery.message;
+                    if pacer.free_at(message, request.now) > request.now {
+                        break;
+                    }
+                    pacer.spend(message, request.now);
                 }
                 section = Some(section_of(front));
                 if let Some(front) = state.queue.pop_front() {
@@ -437,8 +464,10 @@ impl Lanes {
         if waits_for.is_none() && !came_back {
             self.settle_before(lane, now);
         }
+        let free_at = if waits_for.is_none() { self.free_at(lane, now) } else { Duration::ZERO };
         let Some(state) = self.by_lane.get_mut(&lane) else { return };
         let wakes = if came_back { retry_at.max(state.settles) } else { state.settles };
+        let wakes = wakes.max(free_at);
         if wakes > now {
             state.standing = Standing::Waiting(wakes, stamp);
             self.waiting.insert((wakes, stamp), lane);
@@ -522,17 +551,23 @@ impl Lanes {
     }
 
     /// Afterwards, the first lane of each list is there and can be sent from.
-    fn drop_stale(&mut self, priority: Priority) {
+    fn drop_stale(&mut self, priority: Priority, now: Duration) {
         let Some(ready) = self.ready.get_mut(priority as usize) else { return };
         let mut ready = std::mem::take(ready);
         while let Some(&(lane, stamp)) = ready.again.front() {
-            if self.standing(lane) == Some(Standing::Again(stamp)) && !self.hold(lane, &mut ready) {
+            if self.standing(lane) == Some(Standing::Again(stamp))
+                && !self.hold(lane, &mut ready)
+                && !self.hold_back(lane, &mut ready, now)
+            {
                 break;
             }
             ready.again.pop_front();
         }
         while let Some(&(lane, stamp, _)) = ready.fresh.front() {
-            if self.standing(lane) == Some(Standing::Fresh(stamp)) && !self.hold(lane, &mut ready) {
+            if self.standing(lane) == Some(Standing::Fresh(stamp))
+                && !self.hold(lane, &mut ready)
+                && !self.hold_back(lane, &mut ready, now)
+            {
                 break;
             }
             ready.fresh.pop_front();
@@ -605,6 +640,7 @@ fn joins(one: &Queued, next: &Queued) -> bool {
 struct Filling<'a> {
     batch: Vec<Queued>,
     objects_max: usize,
+    now: Duration,
     /// Known once the first object says which call it is.
     objects_left: usize,
     objects_per_section: usize,
@@ -617,10 +653,16 @@ struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    fn new(limits: &Limits, objects_max: usize, sift: &'a mut dyn FnMut(&mut Vec<Queued>)) -> Self {
+    fn new(
+        limits: &Limits,
+        objects_max: usize,
+        now: Duration,
+        sift: &'a mut dyn FnMut(&mut Vec<Queued>),
+    ) -> Self {
         Self {
             batch: Vec::new(),
             objects_max,
+            now,
             objects_left: objects_max,
             objects_per_section: limits.objects_per_section,
             bytes_left: limits.bytes_per_request.as_usize().saturating_sub(ENVELOPE_BYTES),

@@ -88,6 +88,8 @@ pub(super) enum Again {
     Unknown,
     /// It is not the object's doing: the whole destination waits.
     WithAll,
+    /// Whom it is about waits so long.
+    After(Duration),
     /// In a smaller request.
     Smaller,
 }
@@ -246,6 +248,7 @@ impl Dispatcher {
                 Fate::Again(Again::WithAll, reason.clone())
             }
             Verdict::Retry { after: None, reason } => Fate::Again(Again::Later, reason.clone()),
+            Verdict::Later { after, reason } => Fate::Again(Again::After(*after), reason.clone()),
             Verdict::Unknown { reason, .. } => Fate::Again(Again::Unknown, reason.clone()),
             Verdict::Split { reason, .. } if count == 1 => Fate::Rejected(reason.clone()),
             Verdict::Split { reason, .. } => Fate::Again(Again::Smaller, reason.clone()),
@@ -269,6 +272,7 @@ impl Dispatcher {
                         self.room.takes(verdicts.len());
                     }
                 }
+                Verdict::Later { .. } => processed = true,
                 Verdict::Split { too_many, .. } => {
                     processed = true;
                     if *too_many && is_main {
@@ -312,7 +316,7 @@ impl Dispatcher {
     ) {
         let mut halves = self.halves(&request, &fates);
         let mut marks = Vec::with_capacity(fates.len());
-        let mut returned: Vec<(Lane, Vec<Queued>)> = Vec::new();
+        let mut returned: Vec<(Lane, Duration, Vec<Queued>)> = Vec::new();
         // One wait for the whole request, so that its objects meet again in the next one.
         let mut wait = Duration::ZERO;
         for (ticket, fate) in request.tickets.iter().zip(&fates) {
@@ -332,8 +336,17 @@ impl Dispatcher {
         let objects = request.batch.into_iter().zip(request.tickets).zip(fates);
         for (index, ((delivery, ticket), fate)) in (0..).zip(objects) {
             let lane = delivery.message.lane;
-            if returned.last().is_none_or(|(last, _)| *last != lane) {
-                returned.push((lane, Vec::new()));
+            if returned.last().is_none_or(|(last, ..)| *last != lane) {
+                returned.push((lane, wait, Vec::new()));
+            }
+            if let (Fate::Again(Again::After(after), _), Some((_, wait, _))) =
+                (&fate, returned.last_mut())
+            {
+                let now = common.now.monotonic;
+                *wait = (*wait).max(*after);
+                if !after.is_zero() {
+                    self.lanes.hold_user(&delivery.message, now + *after, now);
+                }
             }
             let limits = self.rules.limits.of_call(delivery.message.section.call());
             let settle = limits.map(|limits| limits.settle);
@@ -347,7 +360,7 @@ impl Dispatcher {
             if let Some(reason) = settled.reason {
                 outcome.reasons.push((index, reason));
             }
-            if let (Some(mut back), Some((_, queue))) = (settled.back, returned.last_mut()) {
+            if let (Some(mut back), Some((.., queue))) = (settled.back, returned.last_mut()) {
                 if let Some(halves) = &mut halves {
                     back.ticket.group = Some(halves.next());
                 }
@@ -355,7 +368,7 @@ impl Dispatcher {
             }
         }
         let now = common.now.monotonic;
-        for (lane, queue) in returned {
+        for (lane, wait, queue) in returned {
             self.lanes.give_back(lane, queue, now + wait, now);
         }
         outcome.marks = Marks::of(marks);
@@ -449,8 +462,11 @@ impl Dispatcher {
         }
         stream.counts.retries += 1;
         if again != Again::Smaller {
-            let all = again == Again::WithAll;
-            let next_at = if all { next.resume_at } else { next.retry_at };
+            let next_at = match again {
+                Again::WithAll => next.resume_at,
+                Again::After(after) => on_the_wall(now.monotonic + after, now),
+                Again::Later | Again::Unknown | Again::Smaller => next.retry_at,
+            };
             let category = common.ending.category().unwrap_or(Category::Status("2xx"));
             let happened = common.happened(category, &delivery, &ticket, &reason, Some(next_at));
             self.recorder.sample(stream, &happened);
@@ -463,7 +479,7 @@ impl Dispatcher {
         let (mark, meter) = match again {
             Again::Unknown => (Mark::Unknown, &self.meters.unknown),
             Again::Later => (Mark::Again, &self.meters.again),
-            Again::WithAll | Again::Smaller => (Mark::Deferred, &self.meters.again),
+            Again::WithAll | Again::After(_) | Again::Smaller => (Mark::Deferred, &self.meters.again),
         };
         meter.increment(1);
         Settled { mark, reason: None, back: Some(Queued { delivery, ticket }) }

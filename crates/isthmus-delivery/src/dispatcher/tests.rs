@@ -30,6 +30,7 @@ fn rules() -> Rules {
         ],
         linger: Duration::from_millis(10),
         shares: Shares::default(),
+        paces: Vec::new(),
     };
     Rules { limits, backoff: BACKOFF, window: Window::default() }
 }

@@ -4,7 +4,7 @@
 //! is held itself holds nobody, so nobody waits in a circle.
 
 use super::{Lanes, Ready, Standing, section_of, was_tried};
-use isthmus_core::destination::{Lane, Priority};
+use isthmus_core::destination::{Lane, Message, Priority};
 use std::time::Duration;
 
 impl Lanes {
@@ -25,6 +25,38 @@ impl Lanes {
         state.standing = Standing::Held(other);
         self.held.entry(other).or_default().push(lane);
         true
+    }
+
+    /// When the front of `lane` may leave, as far as its user and its device are concerned.
+    pub(super) fn free_at(&mut self, lane: Lane, now: Duration) -> Duration {
+        let Some(pacer) = &mut self.pacer else { return Duration::ZERO };
+        let front = self.by_lane.get(&lane).and_then(|state| state.queue.front());
+        front.map_or(Duration::ZERO, |front| pacer.free_at(&front.delivery.message, now))
+    }
+
+    /// Holds a lane of `ready` back whose front would be too much of its user or its device now;
+    /// returns whether it would.
+    pub(super) fn hold_back(&mut self, lane: Lane, ready: &mut Ready, now: Duration) -> bool {
+        let free_at = self.free_at(lane, now);
+        if free_at <= now {
+            return false;
+        }
+        let stamp = self.stamp();
+        let Some(state) = self.by_lane.get_mut(&lane) else { return false };
+        if let Standing::Fresh(_) = state.standing {
+            ready.takeable -= state.takeable;
+        }
+        state.standing = Standing::Waiting(free_at, stamp);
+        self.waiting.insert((free_at, stamp), lane);
+        true
+    }
+
+    /// The vendor asked whoever `message` is about to wait until `until`: their other lanes too,
+    /// where it is known which.
+    pub(crate) fn hold_user(&mut self, message: &Message, until: Duration, now: Duration) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.hold(message, until, now);
+        }
     }
 
     /// Where the front of `lane` is of a call that depends on what was said before, lets that come
@@ -59,6 +91,9 @@ impl Lanes {
 
     /// Makes every lane ready that waits for a retry.
     pub(crate) fn hurry(&mut self) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.release();
+        }
         for ((at, stamp), lane) in std::mem::take(&mut self.waiting) {
             if self.by_lane.get(&lane).is_some_and(|state| state.settles == at) {
                 self.waiting.insert((at, stamp), lane);

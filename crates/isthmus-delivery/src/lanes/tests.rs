@@ -1,3 +1,5 @@
+mod pacing;
+
 use super::*;
 use isthmus_core::destination::{CallLimits, Guarantee, Message};
 use isthmus_core::{ByteSize, Place, Timestamp};
@@ -23,6 +25,7 @@ fn lanes(objects_per_request: usize) -> Lanes {
         rates: Vec::new(),
         linger: LINGER,
         shares: isthmus_core::destination::Shares::default(),
+        paces: Vec::new(),
     })
 }
 
@@ -75,11 +78,11 @@ fn names(batch: &[Queued]) -> String {
 }
 
 fn fill(lanes: &mut Lanes) -> Vec<Queued> {
-    lanes.fill(Priority::Triggers, usize::MAX, &mut |_| ())
+    lanes.fill(Priority::Triggers, usize::MAX, NOW, &mut |_| ())
 }
 
 fn due_at(lanes: &mut Lanes) -> Option<Duration> {
-    let due = lanes.due_at(Priority::Triggers, usize::MAX);
+    let due = lanes.due_at(Priority::Triggers, usize::MAX, NOW);
     due.into_iter().chain(lanes.wakes_at()).min()
 }
 
@@ -211,7 +214,7 @@ fn the_past_waits_for_the_present_except_where_it_stands_in_front_of_it() {
     push(&mut lanes, "b1 d0");
     // What is urgent for b goes, behind the past of b, and the past of others does not.
     assert_eq!(names(&fill(&mut lanes)), "b0 b1 d0");
-    assert_eq!(names(&lanes.fill(Priority::Backfill, usize::MAX, &mut |_| ())), "a0 c0");
+    assert_eq!(names(&lanes.fill(Priority::Backfill, usize::MAX, NOW, &mut |_| ())), "a0 c0");
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn a_lane_is_as_urgent_as_what_is_left_in_it() {
     for (priority, expected) in
         [(Priority::Triggers, "a1"), (Priority::Triggers, "a0 a0"), (Priority::Backfill, "")]
     {
-        let batch = lanes.fill(priority, usize::MAX, &mut |_| ());
+        let batch = lanes.fill(priority, usize::MAX, NOW, &mut |_| ());
         assert_eq!(names(&batch), expected);
         give_back(&mut lanes, batch, NOW, |_| false);
     }
@@ -238,7 +241,7 @@ fn a_users_past_is_read_no_further_while_it_fills_a_request() {
     assert!(!lanes.is_crowded());
     push_as(&mut lanes, Priority::Backfill, "a0 a0");
     assert!(lanes.is_crowded());
-    let batch = lanes.fill(Priority::Backfill, usize::MAX, &mut |_| ());
+    let batch = lanes.fill(Priority::Backfill, usize::MAX, NOW, &mut |_| ());
     assert_eq!(names(&batch), "a0 a0 a0");
     assert!(!lanes.is_crowded());
     give_back(&mut lanes, batch, NOW, |_| true);

@@ -171,6 +171,7 @@ impl Destination for Vendor {
             rates: vec![Rate { requests, per: Duration::from_secs(3) }],
             linger: Duration::from_millis(20),
             shares: Shares::default(),
+            paces: Vec::new(),
         }
     }
 
