@@ -52,10 +52,10 @@ fn stream() -> BrazeStream {
         project: "shop".to_owned(),
         destination: "braze".to_owned(),
         enabled: true,
-        identify_by: IdentifyBy {
+        identify_by: Some(IdentifyBy {
             from: PropertyRef { scope: Scope::Builtin, name: "user_id".to_owned() },
             to: IdentifyTarget::ExternalId,
-        },
+        }),
         anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
@@ -81,6 +81,7 @@ fn stream() -> BrazeStream {
             send_all_selected_on_change: false,
             on_unset: OnUnset::SendNull,
         }),
+        forward: None,
     };
     BrazeStream::build(&stream, &destination).expect("the stream is right")
 }

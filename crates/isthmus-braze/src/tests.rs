@@ -59,7 +59,7 @@ fn stream() -> Stream {
         project: "shop".to_owned(),
         destination: "braze".to_owned(),
         enabled: true,
-        identify_by: IdentifyBy { from: builtin("user_id"), to: IdentifyTarget::ExternalId },
+        identify_by: Some(IdentifyBy { from: builtin("user_id"), to: IdentifyTarget::ExternalId }),
         anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
@@ -81,6 +81,7 @@ fn stream() -> Stream {
             send_all_selected_on_change: false,
             on_unset: OnUnset::SendNull,
         }),
+        forward: None,
     }
 }
 
@@ -89,6 +90,10 @@ fn stream_with(change: impl FnOnce(&mut Stream)) -> Stream {
     let mut stream = stream();
     change(&mut stream);
     stream
+}
+
+fn identity_of(stream: &mut Stream) -> &mut IdentifyBy {
+    stream.identify_by.as_mut().expect("the stream says whom it tells of")
 }
 
 fn events_of(stream: &mut Stream) -> &mut SendEvents {

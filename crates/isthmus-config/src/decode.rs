@@ -226,6 +226,13 @@ impl<'n> Fields<'n> {
             .or_else(|| rule.otherwise())
     }
 
+    /// Says that a key must be there which others may leave out.
+    pub(crate) fn require(&mut self, key: &'static str) {
+        if !self.entries.iter().any(|entry| entry.key == key) {
+            self.missing.push(key);
+        }
+    }
+
     /// Passes over keys that nobody asked for, except where they look like a missing one.
     pub(crate) fn lenient(&mut self) {
         self.lenient = true;

@@ -5,7 +5,7 @@ use crate::decode::{Decode, Report};
 use crate::diagnostic::{Diagnostic, Location, Locations, Problem, clip, listed, meant};
 use crate::node::{Fault, Node, Value, toml, yaml};
 use crate::resource::{
-    CurrentsSource, DestinationSettings, Resource, Spec, Undecoded, literal_token,
+    CurrentsSource, DestinationSettings, Resource, Spec, Stream, Undecoded, literal_token,
 };
 use crate::secret::SecretRef;
 use crate::server::ServerConfig;
@@ -309,6 +309,7 @@ impl<'r> References<'r> {
                 Spec::Stream(stream) => {
                     found.extend(self.dangling(resource, "project", &stream.project));
                     found.extend(self.dangling(resource, "destination", &stream.destination));
+                    found.extend(self.wrong_vendor(resource, stream));
                 }
                 Spec::Project(project) => {
                     let first = *api_keys.entry(project.api_key.as_str()).or_insert(resource);
@@ -392,9 +393,9 @@ impl<'r> References<'r> {
     /// Whether the destination of this name is a sandbox on this machine.
     fn is_sandbox(&self, destination: &str) -> bool {
         match self.named.get(&("destination", destination)).map(|found| &found.spec) {
-            Some(Spec::Destination(destination)) => match &destination.settings {
-                DestinationSettings::Braze(braze) => check::is_loopback(&braze.endpoint),
-            },
+            Some(Spec::Destination(destination)) => {
+                check::is_loopback(destination.settings.endpoint())
+            }
             _ => false,
         }
     }
@@ -429,6 +430,30 @@ impl<'r> References<'r> {
             None => format!("there is {}", listed(there().take(NAMES_SHOWN_MAX))),
         };
         Some(resource.diagnose(problem.hint(hint)))
+    }
+
+    /// The problem of `stream` speaking of another vendor than its destination is.
+    fn wrong_vendor(&self, resource: &Resource, stream: &Stream) -> Option<Diagnostic> {
+        let end = self.named.get(&("destination", stream.destination.as_str()))?;
+        let Spec::Destination(destination) = &end.spec else { return None };
+        let name = clip(&destination.name);
+        let problem = match (&destination.settings, &stream.forward) {
+            (DestinationSettings::Braze(_), Some(_)) => {
+                let message = format!("`forward` is for Amplitude, and destination `{name}` is Braze");
+                let hint = "write `identify_by` with `send_events`, `send_users` or both";
+                Problem::new("forward", message).hint(hint)
+            }
+            (DestinationSettings::Amplitude(_), None) => {
+                let message = format!(
+                    "stream `{}` has no `forward`, and destination `{name}` is Amplitude",
+                    clip(&stream.name)
+                );
+                let hint = "write `forward` in place of `identify_by`, `send_events` and `send_users`";
+                Problem::new("destination", message).hint(hint)
+            }
+            _ => return None,
+        };
+        Some(resource.diagnose(problem))
     }
 
     /// The problem of a project's secret key being written out, unless all that the project does is

@@ -2,9 +2,9 @@
 
 use crate::decode::FieldAbout;
 use crate::resource::{
-    Anonymous, BrazeDestination, BrazeLimits, BudgetShares, CurrentsNames, CurrentsSource, Filter,
-    IdentifyBy, Project, PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents,
-    SendUsers, Stream, Throttle,
+    AmplitudeDestination, AmplitudeLimits, Anonymous, BrazeDestination, BrazeLimits, BudgetShares,
+    CurrentsNames, CurrentsSource, Filter, Forward, ForwardCurrents, IdentifyBy, PersonalData, Project, PropertyRef, RetryLimits,
+    SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream, Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;
@@ -43,7 +43,7 @@ const DESTINATION: &str = "\
 | key | value | default | meaning |
 | --- | --- | --- | --- |
 | `name` | text | required | What the destination is called here; unique among destinations. |
-| `type` | `braze` | required | Whose service it is: [BrazeDestination](#brazedestination). |
+| `type` | `braze`, `amplitude` | required | Whose service it is: [BrazeDestination](#brazedestination), [AmplitudeDestination](#amplitudedestination). |
 
 ";
 
@@ -67,6 +67,8 @@ pub fn reference_page() -> String {
     page.push_str(DESTINATION);
     section::<BrazeDestination>(&mut page);
     section::<BrazeLimits>(&mut page);
+    section::<AmplitudeDestination>(&mut page);
+    section::<AmplitudeLimits>(&mut page);
     section::<BudgetShares>(&mut page);
     section::<Stream>(&mut page);
     section::<IdentifyBy>(&mut page);
@@ -78,6 +80,9 @@ pub fn reference_page() -> String {
     section::<Filter>(&mut page);
     section::<PropertyRef>(&mut page);
     section::<SendUsers>(&mut page);
+    section::<Forward>(&mut page);
+    section::<ForwardCurrents>(&mut page);
+    section::<PersonalData>(&mut page);
     section::<CurrentsSource>(&mut page);
     section::<CurrentsNames>(&mut page);
     page.truncate(page.trim_end().len());

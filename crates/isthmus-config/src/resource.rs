@@ -6,6 +6,7 @@
 
 mod currents_source;
 mod destination;
+mod forward;
 mod project;
 mod retry;
 mod stream;
@@ -13,8 +14,11 @@ mod stream;
 pub(crate) use currents_source::literal_token;
 pub use currents_source::{CurrentsNames, CurrentsSource};
 pub use destination::{
-    BrazeDestination, BrazeLimits, BudgetShares, Contract, Destination, DestinationSettings,
-    OnErasure,
+    AmplitudeDestination, AmplitudeLimits, BrazeDestination, BrazeLimits, BudgetShares, Contract,
+    Destination, DestinationSettings, OnErasure, Upload,
+};
+pub use forward::{
+    Forward, ForwardCurrents, Period, Periods, PersonalData, Selection, Shares, UnknownTypes,
 };
 pub use project::{Project, Throttle};
 pub use retry::{Retry, RetryLimits};
@@ -79,7 +83,7 @@ impl Spec {
         match kind {
             "project" => Project::decode_fields(node, BESIDE, report).map(Self::Project),
             "destination" => Destination::decode(node, report).map(Self::Destination),
-            "stream" => Stream::decode_fields(node, BESIDE, report).map(Self::Stream),
+            "stream" => Stream::decode(node, report).map(Self::Stream),
             "currents_source" => {
                 CurrentsSource::decode_fields(node, BESIDE, report).map(Self::CurrentsSource)
             }

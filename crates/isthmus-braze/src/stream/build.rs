@@ -152,7 +152,14 @@ struct Building {
 impl Building {
     fn identity<'a>(&mut self, stream: &'a Stream) -> Option<Identity<'a>> {
         let before = self.problems.len();
-        let from = &stream.identify_by.from;
+        let Some(identify_by) = &stream.identify_by else {
+            self.problems.push(
+                Problem::new("", format!("stream `{}` does not say whom it tells of", stream.name))
+                    .hint("add `identify_by`"),
+            );
+            return None;
+        };
+        let from = &identify_by.from;
         let known = match from.scope {
             Scope::Builtin => matches!(from.name.as_str(), "user_id" | "device_id"),
             Scope::User => true,
@@ -165,7 +172,7 @@ impl Building {
             );
         }
         let label = stream.user_alias_label.as_deref().map(str::trim).unwrap_or_default();
-        let target = match stream.identify_by.to {
+        let target = match identify_by.to {
             IdentifyTarget::ExternalId => Target::ExternalId,
             IdentifyTarget::BrazeId => Target::BrazeId,
             IdentifyTarget::Email => Target::Email,

@@ -34,10 +34,10 @@ fn reserved_event_names_cannot_be_streamed() {
 #[test]
 fn every_problem_of_a_stream_is_listed() {
     let stream = stream_with(|stream| {
-        stream.identify_by = IdentifyBy {
+        stream.identify_by = Some(IdentifyBy {
             from: PropertyRef { scope: Scope::Event, name: "owner".to_owned() },
             to: IdentifyTarget::UserAlias,
-        };
+        });
         let events = events_of(stream);
         events.events.push(SelectedEvent {
             name: "_all".to_owned(),
@@ -92,7 +92,7 @@ fn a_stream_that_sends_nothing_is_refused() {
 #[test]
 fn the_identifying_email_is_no_attribute() {
     let stream = stream_with(|stream| {
-        stream.identify_by = IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email };
+        stream.identify_by = Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
         users_of(stream).user_properties = selected(&["email"]);
     });
     assert_snapshot!(problems(&stream), @"send_users.user_properties[0].name: `email` is no attribute in Braze's requests (leave it out, or send it under another name with `as`)");

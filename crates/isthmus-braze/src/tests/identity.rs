@@ -108,7 +108,7 @@ fn the_first_sight_of_an_alias_that_may_be_new_says_that_it_is_there() {
     };
     let alias_only = stream_with(|stream| {
         stream.identify_by =
-            IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::UserAlias };
+            Some(IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::UserAlias });
         stream.user_alias_label = Some("label".to_owned());
     });
     let nobody = UserChange { user_id: None, first_seen: true, ..change(Vec::new()) };
@@ -175,7 +175,7 @@ fn an_erased_person_is_deleted_by_every_identifier_that_a_stream_uses() {
     };
     let by = |from: PropertyRef, to| {
         stream_with(|stream| {
-            stream.identify_by = IdentifyBy { from, to };
+            stream.identify_by = Some(IdentifyBy { from, to });
             stream.user_alias_label = Some("label".to_owned());
         })
     };
@@ -210,7 +210,7 @@ fn a_destination_that_ignores_erasures_is_not_asked() {
 fn only_a_stream_by_user_id_can_tell_of_anonymous_people() {
     let wrong = [
         Stream {
-            identify_by: IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::ExternalId },
+            identify_by: Some(IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::ExternalId }),
             ..with_anonymous()
         },
         Stream {

@@ -32,7 +32,7 @@ fn an_event_with_only_what_is_required() {
 fn an_event_with_every_field() {
     let stream = stream_with(|stream| {
         stream.identify_by =
-            IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::UserAlias };
+            Some(IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::UserAlias });
         stream.user_alias_label = Some("amplitude_device".to_owned());
         stream.nested_values = NestedValues::Nested;
         let events = events_of(stream);
@@ -233,7 +233,7 @@ fn group_filters_do_not_ask_for_user_properties() {
 #[test]
 fn identifiers_come_from_the_configured_source() {
     let by =
-        |from: PropertyRef, to| stream_with(|stream| stream.identify_by = IdentifyBy { from, to });
+        |from: PropertyRef, to| stream_with(|stream| stream.identify_by = Some(IdentifyBy { from, to }));
     let starts = |stream: &Stream, event: &AppliedEvent<'_>| {
         let told = told_event(stream, event, PROFILE);
         told.split(",\"app_id\"").next().unwrap_or_default().to_owned()
@@ -283,7 +283,7 @@ fn update_only_is_said_when_the_stream_says_so_and_denied_for_aliases() {
     ] {
         let stream = stream_with(|stream| {
             stream.update_existing_only = update_only;
-            stream.identify_by.to = to;
+            identity_of(stream).to = to;
             stream.user_alias_label = Some("label".to_owned());
         });
         let changes = vec![changed("plan", None, Some("\"pro\""))];
@@ -377,7 +377,7 @@ fn at_first_sight_everything_selected_is_new() {
 
 #[test]
 fn everything_selected_is_new_on_another_device_where_devices_identify() {
-    let by_device = stream_with(|stream| stream.identify_by.from = builtin("device_id"));
+    let by_device = stream_with(|stream| identity_of(stream).from = builtin("device_id"));
     let seats = vec![changed("seats", None, Some("4"))];
     let known = change(seats);
     let another_device = UserChange { first_seen_on_device: true, ..known.clone() };
@@ -394,7 +394,7 @@ fn everything_selected_is_new_on_another_device_where_devices_identify() {
 #[test]
 fn a_user_gets_everything_when_the_identifying_property_comes() {
     let stream = stream_with(|stream| {
-        stream.identify_by = IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email };
+        stream.identify_by = Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
     });
     let changes = vec![changed("email", None, Some("\"ada@example.com\""))];
     assert_snapshot!(told_change(&stream, &change(changes), PROFILE), @r#"{"email":"ada@example.com","plan":"pro","seats":4}"#);
@@ -585,7 +585,7 @@ proptest! {
         nested in any_nested(),
     ) {
         let stream = stream_with(|stream| {
-            stream.identify_by.to = to;
+            identity_of(stream).to = to;
             stream.user_alias_label = Some("amplitude".to_owned());
             stream.update_existing_only = update_existing_only;
             stream.nested_values = nested;
@@ -624,7 +624,7 @@ proptest! {
     ) {
         let stream = stream_with(|stream| {
             stream.nested_values = NestedValues::Nested;
-            stream.identify_by.from = user_property("plan");
+            identity_of(stream).from = user_property("plan");
             events_of(stream).events[0].filters =
                 vec![filter(Scope::Builtin, "platform", "is not", &["x"]),
                 filter(Scope::Group, "tier", "is not", &["x"])];

@@ -1,6 +1,7 @@
 //! What a person reads when something is wrong, and that good texts are read as they are meant.
 
 mod currents;
+mod amplitude;
 mod delivery;
 
 use super::*;
@@ -91,10 +92,10 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         project: "shop".to_owned(),
         destination: "braze".to_owned(),
         enabled: true,
-        identify_by: IdentifyBy {
+        identify_by: Some(IdentifyBy {
             from: PropertyRef { scope: Scope::Builtin, name: "user_id".to_owned() },
             to: IdentifyTarget::ExternalId,
-        },
+        }),
         anonymous: None,
         user_alias_label: None,
         update_existing_only: false,
@@ -111,6 +112,7 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
             send_all_selected_on_change: false,
             on_unset: OnUnset::SendNull,
         }),
+        forward: None,
     };
     let source = CurrentsSource {
         name: "braze-currents".to_owned(),
@@ -174,7 +176,9 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
     let Some(Spec::Destination(destination)) = resources.first().map(|first| &first.spec) else {
         panic!("{resources:?}")
     };
-    let DestinationSettings::Braze(braze) = &destination.settings;
+    let DestinationSettings::Braze(braze) = &destination.settings else {
+        panic!("{destination:?}")
+    };
     assert_eq!(braze.rest_key, SecretRef::File("braze.key".into()));
     let limits = BrazeLimits {
         contract: Contract::Legacy,
@@ -193,7 +197,7 @@ send_users: { send_all_selected_on_change: true, on_unset: ignore }
     assert_eq!(braze.identify_settle, Duration::from_mins(5));
     assert_eq!(braze.on_erasure, OnErasure::Ignore);
     let stream = stream(text);
-    assert_eq!(stream.identify_by.from.scope, Scope::User);
+    assert_eq!(stream.identify_by.unwrap().from.scope, Scope::User);
     assert_eq!(stream.user_alias_label.as_deref(), Some("amplitude"));
     assert_eq!(stream.nested_values, NestedValues::JsonString);
     let limits = RetryLimits { attempts: Some(3), within: Some(Duration::from_hours(4)) };
@@ -343,7 +347,7 @@ fn an_unknown_kind_or_type_is_named() {
       hint: begin with `kind: ` and one of `project`, `destination`, `stream` or `currents_source`
     ");
     assert_snapshot!(said(&BRAZE.replace("type: braze", "type: bruze")), @r"
-    loop.yaml:3:7: `type` must be `braze`, found `bruze`
+    loop.yaml:3:7: `type` must be `braze` or `amplitude`, found `bruze`
       hint: did you mean `braze`?
     ");
 }

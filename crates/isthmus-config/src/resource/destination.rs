@@ -23,12 +23,33 @@ pub struct Destination {
 pub enum DestinationSettings {
     /// `type: braze`.
     Braze(BrazeDestination),
+    /// `type: amplitude`.
+    Amplitude(AmplitudeDestination),
+}
+
+impl DestinationSettings {
+    /// `braze` or `amplitude`.
+    pub fn vendor(&self) -> &'static str {
+        match self {
+            Self::Braze(_) => "braze",
+            Self::Amplitude(_) => "amplitude",
+        }
+    }
+
+    /// Where its requests go, as it was written.
+    pub(crate) fn endpoint(&self) -> &str {
+        match self {
+            Self::Braze(braze) => &braze.endpoint,
+            Self::Amplitude(amplitude) => &amplitude.endpoint,
+        }
+    }
 }
 
 /// `type`: whose service it is.
 #[derive(Debug, Clone, Copy)]
 enum DestinationType {
     Braze,
+    Amplitude,
 }
 
 impl Destination {
@@ -39,6 +60,10 @@ impl Destination {
         let settings = match fields.take(&Rule::new("type"), report) {
             Some(DestinationType::Braze) => {
                 BrazeDestination::take_fields(&mut fields, report).map(DestinationSettings::Braze)
+            }
+            Some(DestinationType::Amplitude) => {
+                AmplitudeDestination::take_fields(&mut fields, report)
+                    .map(DestinationSettings::Amplitude)
             }
             None => {
                 // Which other keys are right depends on the type.
@@ -53,20 +78,22 @@ impl Destination {
     pub(crate) fn check(&self) -> Vec<Problem> {
         match &self.settings {
             DestinationSettings::Braze(braze) => braze.check(),
+            DestinationSettings::Amplitude(amplitude) => amplitude.check(),
         }
     }
 }
 
 impl Decode for DestinationType {
-    const EXPECTED: &'static str = "`braze`";
+    const EXPECTED: &'static str = "`braze` or `amplitude`";
 
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
-        crate::decode::word(node, report, &[("braze", Self::Braze)])
+        crate::decode::word(node, report, &[("braze", Self::Braze), ("amplitude", Self::Amplitude)])
     }
 
     fn show(&self) -> String {
         match self {
             Self::Braze => "`braze`".to_owned(),
+            Self::Amplitude => "`amplitude`".to_owned(),
         }
     }
 }
@@ -105,6 +132,80 @@ impl BrazeDestination {
             return vec![Problem::new("rest_key", message).hint(hint)];
         }
         Vec::new()
+    }
+}
+
+shape! {
+    /// `type: amplitude`: an Amplitude project, or anything that takes what Amplitude takes.
+    pub struct AmplitudeDestination {
+        /// `US`, `EU`, or the URL in front of `/2/httpapi`.
+        pub endpoint: String = "US".to_owned() => check::endpoint,
+        /// API key of the project. A literal is taken only where `endpoint` is on this machine.
+        pub api_key: SecretRef,
+        /// Which of Amplitude's two APIs events go to.
+        pub upload: Upload = Upload::HttpV2,
+        /// Shortest user id and device id that Amplitude is asked to take; it takes 5 characters unless
+        /// told otherwise.
+        pub min_id_length: Option<u32> => check::none_or_not_zero,
+        /// What Amplitude hears when a person is erased: nothing, because an API key only adds data.
+        pub on_erasure: OnErasure = OnErasure::Ignore,
+        /// How much Amplitude takes.
+        pub limits: AmplitudeLimits = AmplitudeLimits::default(),
+    }
+}
+
+impl AmplitudeDestination {
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if matches!(self.api_key, SecretRef::Literal(_)) && !check::is_loopback(&self.endpoint) {
+            let message = "`api_key` is written out; only an endpoint on this machine takes it so";
+            let hint = "write `{ env: AMPLITUDE_API_KEY }` or `{ file: amplitude.key }`";
+            problems.push(Problem::new("api_key", message).hint(hint));
+        }
+        if self.on_erasure == OnErasure::Delete {
+            let message = "`on_erasure` cannot be `delete`: an API key of Amplitude only adds data";
+            let hint = "delete the person with Amplitude's User Privacy API, which asks for the secret \
+                        key of the project";
+            problems.push(Problem::new("on_erasure", message).hint(hint));
+        }
+        problems
+    }
+}
+
+section! {
+    /// `limits` of an Amplitude destination. What is absent follows from `upload`, just under what
+    /// Amplitude documents (read 2026-03).
+    pub struct AmplitudeLimits {
+        /// Events per request; Amplitude takes 2000. A request is refused as a whole, so a larger one
+        /// is sent again for less.
+        pub events_per_request: usize = 1_000 => check::not_zero,
+        /// Size of a request's body: 900KB, or 10MB with `upload: batch`. Amplitude takes 1 MB and 20 MB.
+        pub bytes_per_request: Option<ByteSize> = None => check::none_or_not_zero,
+        /// Requests under way at once.
+        pub requests_in_flight: usize = 8 => check::not_zero,
+        /// Requests in a second: as many as make nine tenths of the events that a project may send.
+        pub requests_per_second: Option<u32> = None => check::none_or_not_zero,
+        /// Events of one user or one device in a second: 27, or with `upload: batch` the 300 that
+        /// Amplitude recommends for the past. It throttles at 30 and at 1000.
+        pub events_per_second: Option<u32> = None => check::none_or_not_zero,
+        /// Events of one user or one device in 24 hours. Amplitude stops taking them at 500,000.
+        pub events_per_day: u32 = 490_000 => check::not_zero,
+        /// How much of each of these budgets may go to what is less urgent than streams.
+        pub shares: BudgetShares = BudgetShares::default(),
+        /// How long a request may wait for more events.
+        pub linger: Duration = Duration::from_millis(100),
+        /// How long an answer may take before the outcome counts as unknown.
+        pub timeout: Duration = Duration::from_secs(30) => check::not_zero,
+    }
+}
+
+words! {
+    /// Amplitude's two APIs for events.
+    pub enum Upload {
+        /// In real time, and events of a device in the order in which they were received
+        HttpV2 = "http_v2",
+        /// Much more at once of one user, but not in real time: for the past
+        Batch = "batch",
     }
 }
 

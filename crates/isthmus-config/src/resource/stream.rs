@@ -1,10 +1,10 @@
 //! Streams: which events and user updates reach a destination as they arrive.
 
 use crate::check;
-use crate::decode::{Report, Wrong};
+use crate::decode::{Fields, Report, Wrong};
 use crate::diagnostic::{Problem, clip};
 use crate::node::Node;
-use crate::resource::Retry;
+use crate::resource::{Forward, Retry};
 use crate::shape::{Shape, shape, words};
 use isthmus_core::destination::{Guarantee, RetryPolicy};
 use std::collections::HashMap;
@@ -21,8 +21,9 @@ shape! {
         pub destination: String,
         /// Whether it runs. A stream delivers what arrives while it is enabled, nothing older.
         pub enabled: bool = false,
-        /// Which Amplitude property names the user, and as what.
-        pub identify_by: IdentifyBy,
+        /// Which Amplitude property names the user at Braze, and as what. Required unless there is
+        /// `forward`.
+        pub identify_by: Option<IdentifyBy>,
         /// How Braze knows people who have no user id yet. Without it their events and updates are
         /// discarded. Only for a stream that identifies by `user_id` as `external_id`.
         pub anonymous: Option<Anonymous>,
@@ -35,10 +36,12 @@ shape! {
         /// How long an object is tried that the destination does not take. What it refuses for good
         /// is not tried again.
         pub retry: Retry = Retry::Forever,
-        /// Events to forward; without it none are.
+        /// Events to tell Braze of; without it none are.
         pub send_events: Option<SendEvents>,
-        /// User properties to forward when they change; without it none are.
+        /// User properties to tell Braze of when they change; without it none are.
         pub send_users: Option<SendUsers>,
+        /// What an Amplitude destination gets, in place of the keys about Braze.
+        pub forward: Option<Forward>,
     }
 }
 
@@ -212,6 +215,17 @@ words! {
 }
 
 impl Stream {
+    /// Reads a stream: one to Braze says whom it tells of, one to Amplitude what it forwards.
+    pub(crate) fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        let mut fields = Fields::open(node, "a mapping", &["kind"], report)?;
+        let stream = Self::take_fields(&mut fields, report);
+        if node.get("forward").is_none() {
+            fields.require("identify_by");
+        }
+        fields.close(report);
+        stream
+    }
+
     pub(crate) fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.name.starts_with("currents:") {
@@ -219,16 +233,25 @@ impl Stream {
             let hint = "names that begin with `currents:` are those of the sources' dead letters";
             problems.push(Problem::new("name", message).hint(hint));
         }
+        problems.extend(self.retry.check("retry"));
+        match &self.forward {
+            Some(forward) => problems.extend(forward.check(self)),
+            None => self.check_for_braze(&mut problems),
+        }
+        problems
+    }
+
+    fn check_for_braze(&self, problems: &mut Vec<Problem>) {
         if self.send_events.is_none() && self.send_users.is_none() {
             let message = format!("stream `{}` sends nothing", clip(&self.name));
             problems.push(Problem::new("", message).hint("add `send_events` or `send_users`"));
         }
-        if self.identify_by.to == IdentifyTarget::UserAlias && self.user_alias_label.is_none() {
+        let Some(IdentifyBy { from, to }) = &self.identify_by else { return };
+        if *to == IdentifyTarget::UserAlias && self.user_alias_label.is_none() {
             let message = "`user_alias_label` is missing, and `to: user_alias` needs one";
             let hint = "it is the `alias_label` of the alias object at Braze";
             problems.push(Problem::new("user_alias_label", message).hint(hint));
         }
-        let IdentifyBy { from, to } = &self.identify_by;
         let by_user_id = from.scope == Scope::Builtin && from.name == "user_id";
         if self.anonymous.is_some() && !(by_user_id && *to == IdentifyTarget::ExternalId) {
             let message =
@@ -236,15 +259,13 @@ impl Stream {
             let hint = "remove it, or write `identify_by: { from: user_id, to: external_id }`";
             problems.push(Problem::new("anonymous", message).hint(hint));
         }
-        problems.extend(self.retry.check("retry"));
         if let Some(send_events) = &self.send_events {
-            send_events.check(&mut problems);
+            send_events.check(problems);
         }
         if let Some(send_users) = &self.send_users {
             let at = "send_users.user_properties";
-            check_properties(&send_users.user_properties, at, &mut problems);
+            check_properties(&send_users.user_properties, at, problems);
         }
-        problems
     }
 
     /// How long its objects are tried.
