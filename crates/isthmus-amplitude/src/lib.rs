@@ -19,13 +19,18 @@
 //! - `property`: limits of property values, and the rewriting of what exceeds them.
 //! - `scan`: the JSON scanner below all of it.
 //!
+//! - [`Amplitude`]: an Amplitude project as a destination. [`AmplitudeStream`]: what one stream
+//!   forwards to it.
+//!
 //! Facts come from Amplitude's HTTP V2, Batch Event Upload, Identify and Group Identify API pages
 //! (March 2026) and from the source of its SDKs (April to August 2026); what the vendor leaves open
 //! is decided in favour of the SDKs.
 
 pub mod built_in;
+mod destination;
 mod event;
 pub mod form;
+mod forward;
 mod groups;
 mod identity;
 mod property;
@@ -36,7 +41,9 @@ mod scan;
 pub mod upload;
 pub mod user_map;
 
+pub use destination::Amplitude;
 pub use form::Form;
+pub use forward::AmplitudeStream;
 pub use identity::derived_device_id;
 pub use refusal::{EventProblems, Refusal, Silenced, Throttle, success_body};
 pub use rules::{EndpointRules, ShortIds};

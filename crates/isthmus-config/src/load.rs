@@ -5,7 +5,8 @@ use crate::decode::{Decode, Report};
 use crate::diagnostic::{Diagnostic, Location, Locations, Problem, clip, listed, meant};
 use crate::node::{Fault, Node, Value, toml, yaml};
 use crate::resource::{
-    CurrentsSource, DestinationSettings, Resource, Spec, Stream, Undecoded, literal_token,
+    CurrentsSource, Destination, DestinationSettings, Resource, Spec, Stream, Undecoded,
+    literal_token,
 };
 use crate::secret::SecretRef;
 use crate::server::ServerConfig;
@@ -349,6 +350,7 @@ impl<'r> References<'r> {
             if literal && is_known && !self.is_sandbox(destination) {
                 found.push(resource.diagnose(literal_token()));
             }
+            found.extend(self.not_braze(resource, destination));
         }
         if let Some(other) = &source.same_events_as {
             let key = "same_events_as";
@@ -356,6 +358,20 @@ impl<'r> References<'r> {
             found.extend(self.same_events(source, other).map(|problem| resource.diagnose(problem)));
         }
         found
+    }
+
+    /// The problem of the workspace that Currents tells of being none of Braze's.
+    fn not_braze(&self, source: &Resource, destination: &str) -> Option<Diagnostic> {
+        let end = self.named.get(&("destination", destination))?;
+        let Spec::Destination(Destination { settings: DestinationSettings::Amplitude(_), .. }) =
+            &end.spec
+        else {
+            return None;
+        };
+        let message =
+            format!("destination `{}` is Amplitude; Currents is Braze's", clip(destination));
+        let hint = "name the destination that is the Braze workspace, or remove it";
+        Some(source.diagnose(Problem::new("destination", message).hint(hint)))
     }
 
     /// The problem of `source` saying that its events are those of `other`.
@@ -439,7 +455,8 @@ impl<'r> References<'r> {
         let name = clip(&destination.name);
         let problem = match (&destination.settings, &stream.forward) {
             (DestinationSettings::Braze(_), Some(_)) => {
-                let message = format!("`forward` is for Amplitude, and destination `{name}` is Braze");
+                let message =
+                    format!("`forward` is for Amplitude, and destination `{name}` is Braze");
                 let hint = "write `identify_by` with `send_events`, `send_users` or both";
                 Problem::new("forward", message).hint(hint)
             }
@@ -448,7 +465,8 @@ impl<'r> References<'r> {
                     "stream `{}` has no `forward`, and destination `{name}` is Amplitude",
                     clip(&stream.name)
                 );
-                let hint = "write `forward` in place of `identify_by`, `send_events` and `send_users`";
+                let hint =
+                    "write `forward` in place of `identify_by`, `send_events` and `send_users`";
                 Problem::new("destination", message).hint(hint)
             }
             _ => return None,

@@ -3,8 +3,9 @@
 use crate::decode::FieldAbout;
 use crate::resource::{
     AmplitudeDestination, AmplitudeLimits, Anonymous, BrazeDestination, BrazeLimits, BudgetShares,
-    CurrentsNames, CurrentsSource, Filter, Forward, ForwardCurrents, IdentifyBy, PersonalData, Project, PropertyRef, RetryLimits,
-    SelectedEvent, SelectedProperty, SendEvents, SendUsers, Stream, Throttle,
+    CurrentsNames, CurrentsSource, Filter, Forward, ForwardCurrents, IdentifyBy, PersonalData,
+    Project, PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents, SendUsers,
+    Stream, Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;

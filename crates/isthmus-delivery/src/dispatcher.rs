@@ -484,7 +484,8 @@ impl Dispatcher {
         }
         let objects_max = self.objects_max();
         let (priority, queued) = Priority::ALL.into_iter().find_map(|priority| {
-            if !self.has_slot(priority) || self.lanes.due_at(priority, objects_max, now.monotonic)? > now.monotonic
+            if !self.has_slot(priority)
+                || self.lanes.due_at(priority, objects_max, now.monotonic)? > now.monotonic
             {
                 return None;
             }

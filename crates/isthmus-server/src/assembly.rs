@@ -1,10 +1,12 @@
 //! From resources to what runs: vendors' checks included, every problem at once.
 
+use crate::vendor::{StreamMapping, Vendor};
+use isthmus_amplitude::Amplitude;
+use isthmus_braze::Braze;
 use isthmus_braze::currents::Form;
-use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::resource::{
-    BrazeDestination, BrazeLimits, CurrentsNames, CurrentsSource, Destination, DestinationSettings,
-    OnErasure, Project, Stream,
+    AmplitudeDestination, AmplitudeLimits, BrazeDestination, BrazeLimits, CurrentsNames,
+    CurrentsSource, Destination, DestinationSettings, OnErasure, Project, Stream, Upload,
 };
 use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Secret, SecretError, SecretRef, Spec};
 use isthmus_ingest::door;
@@ -30,7 +32,7 @@ pub(crate) struct Assembly {
 pub(crate) struct AssembledDestination {
     /// What it was built from, to see whether it changed.
     pub(crate) resource: Destination,
-    pub(crate) braze: Arc<Braze>,
+    pub(crate) vendor: Vendor,
 }
 
 /// A stream with its mapping.
@@ -38,7 +40,7 @@ pub(crate) struct AssembledDestination {
 pub(crate) struct AssembledStream {
     /// What it was built from, to see whether it changed.
     pub(crate) resource: Stream,
-    pub(crate) mapping: Arc<BrazeStream>,
+    pub(crate) mapping: StreamMapping,
 }
 
 impl Assembly {
@@ -63,7 +65,7 @@ pub fn load(config: Option<&Path>, resources: &[PathBuf]) -> Result<Loaded, Vec<
 pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnostic>> {
     let mut assembly = Assembly::default();
     let mut found = Vec::new();
-    let mut vendors: BTreeMap<&str, &BrazeDestination> = BTreeMap::new();
+    let mut vendors: BTreeMap<&str, &DestinationSettings> = BTreeMap::new();
     for resource in resources {
         match &resource.spec {
             Spec::Project(project) => {
@@ -78,14 +80,11 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
                 assembly.projects.push(project.clone());
             }
             Spec::Destination(destination) => {
-                let DestinationSettings::Braze(settings) = &destination.settings;
+                let settings = &destination.settings;
                 vendors.insert(&destination.name, settings);
-                match build_braze(resource, settings) {
-                    Ok(braze) => {
-                        let built = AssembledDestination {
-                            resource: destination.clone(),
-                            braze: Arc::new(braze),
-                        };
+                match build_vendor(resource, settings) {
+                    Ok(vendor) => {
+                        let built = AssembledDestination { resource: destination.clone(), vendor };
                         assembly.destinations.insert(destination.name.clone(), built);
                     }
                     Err(problems) => {
@@ -111,7 +110,7 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
             }
         }
     }
-    let any = BrazeDestination {
+    let any_braze = DestinationSettings::Braze(BrazeDestination {
         endpoint: String::new(),
         rest_key: SecretRef::Env(String::new()),
         app_id: None,
@@ -119,15 +118,25 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
         on_erasure: OnErasure::Delete,
         mirror: true,
         limits: BrazeLimits::default(),
-    };
+    });
+    let any_amplitude = DestinationSettings::Amplitude(AmplitudeDestination {
+        endpoint: String::new(),
+        api_key: SecretRef::Env(String::new()),
+        upload: Upload::HttpV2,
+        min_id_length: None,
+        on_erasure: OnErasure::Ignore,
+        limits: AmplitudeLimits::default(),
+    });
     for resource in resources {
         let Spec::Stream(stream) = &resource.spec else { continue };
         // A destination that is missing or wrong is reported elsewhere, and hides nothing here.
-        let settings = vendors.get(stream.destination.as_str()).copied().unwrap_or(&any);
-        match BrazeStream::build(stream, settings) {
-            Ok(mapping) => assembly
-                .streams
-                .push(AssembledStream { resource: stream.clone(), mapping: Arc::new(mapping) }),
+        let any = if stream.forward.is_some() { &any_amplitude } else { &any_braze };
+        let settings = vendors.get(stream.destination.as_str()).copied();
+        let speaks_of_it = |settings: &&DestinationSettings| settings.vendor() == any.vendor();
+        match StreamMapping::build(stream, settings.filter(speaks_of_it).unwrap_or(any)) {
+            Ok(mapping) => {
+                assembly.streams.push(AssembledStream { resource: stream.clone(), mapping });
+            }
             Err(problems) => {
                 found.extend(problems.into_iter().map(|each| resource.diagnose(each)));
             }
@@ -175,13 +184,36 @@ fn resolve(resource: &Resource, key: &SecretRef) -> Result<Secret, SecretError> 
     key.resolve(|name| std::env::var(name).ok(), &resource.folder)
 }
 
-fn build_braze(resource: &Resource, settings: &BrazeDestination) -> Result<Braze, Vec<Problem>> {
-    match resolve(resource, &settings.rest_key) {
-        Ok(key) => Braze::build(settings, key.expose()),
+fn build_vendor(
+    resource: &Resource,
+    settings: &DestinationSettings,
+) -> Result<Vendor, Vec<Problem>> {
+    match settings {
+        DestinationSettings::Braze(settings) => {
+            let build = |key: &str| Braze::build(settings, key);
+            let built = with_key(resource, "rest_key", &settings.rest_key, build);
+            built.map(|braze| Vendor::Braze(Arc::new(braze)))
+        }
+        DestinationSettings::Amplitude(settings) => {
+            let build = |key: &str| Amplitude::build(settings, key);
+            let built = with_key(resource, "api_key", &settings.api_key, build);
+            built.map(|amplitude| Vendor::Amplitude(Arc::new(amplitude)))
+        }
+    }
+}
+
+fn with_key<T>(
+    resource: &Resource,
+    field: &str,
+    key: &SecretRef,
+    build: impl Fn(&str) -> Result<T, Vec<Problem>>,
+) -> Result<T, Vec<Problem>> {
+    match resolve(resource, key) {
+        Ok(key) => build(key.expose()),
         Err(error) => {
-            let mut problems = vec![Problem::new("rest_key", error.to_string())];
+            let mut problems = vec![Problem::new(field, error.to_string())];
             // What else is wrong with the destination shows with any key.
-            problems.extend(Braze::build(settings, "absent").err().unwrap_or_default());
+            problems.extend(build("absent").err().unwrap_or_default());
             Err(problems)
         }
     }

@@ -242,7 +242,7 @@ impl Deliveries {
         };
         let parts = Parts {
             name: name.into(),
-            destination: destination.braze.clone(),
+            destination: destination.vendor.destination(),
             source: Arc::new(EventLog::new(ground.events.clone())),
             journal: stored.clone(),
             dead_letters: Arc::new(ground.dead_letters.clone()),
@@ -254,7 +254,7 @@ impl Deliveries {
         };
         let specs = streams.iter().map(|stream| StreamSpec {
             name: stream.resource.name.as_str().into(),
-            mapping: stream.mapping.clone(),
+            mapping: stream.mapping.mapping(),
             manner: Manner {
                 enabled: stream.resource.enabled,
                 priority: Priority::Triggers,
@@ -264,9 +264,13 @@ impl Deliveries {
         let (engine, handle) = Engine::open(parts, specs.collect())?;
         let engine = engine.recording_to(Arc::new(ground.history.clone()));
         let mirror = Mirror::open(&ground.state, name)?;
-        let DestinationSettings::Braze(settings) = &destination.resource.settings;
+        let mirrors = match &destination.resource.settings {
+            DestinationSettings::Braze(settings) => settings.mirror,
+            // What is forwarded says what happened, not what somebody is like.
+            DestinationSettings::Amplitude(_) => false,
+        };
         let mut kept = None;
-        let engine = if settings.mirror {
+        let engine = if mirrors {
             kept = Some(mirror.clone());
             engine.mirroring_in(Arc::new(mirror), fingerprint(&streams))?
         } else {

@@ -12,7 +12,7 @@ use crate::report::jobs::{JobReport, JobRequest, Only, PlanReport, ProgressRepor
 use crate::runtime::RuntimeError;
 use anyhow::anyhow;
 use isthmus_core::Timestamp;
-use isthmus_core::destination::{Destination, Priority};
+use isthmus_core::destination::Priority;
 use isthmus_core::seam::Clock;
 use isthmus_delivery::engine::ControlError;
 use isthmus_delivery::finder::Finder;
@@ -420,7 +420,7 @@ impl Planned {
 }
 
 fn plan_report(plan: &Plan, prepared: &Prepared, served: Option<&Served>) -> PlanReport {
-    let limits = served.map(|served| served.destination.braze.limits());
+    let limits = served.map(|served| served.destination.vendor.limits());
     let letters = prepared.letters.len();
     let objects = plan.objects + letters;
     let per_request = limits.as_ref().map_or(1, |limits| limits.objects_per_request as u64).max(1);

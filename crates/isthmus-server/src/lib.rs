@@ -29,6 +29,7 @@ mod runtime;
 pub mod server;
 pub mod system;
 mod upkeep;
+mod vendor;
 
 pub use assembly::load;
 pub use folder::{DATA_DIR, address_of, token_of};

@@ -23,7 +23,6 @@ use crate::report::{
     StatusReport, StreamReport, StreamsReport,
 };
 use isthmus_config::{Diagnostic, Resource, check_references, parse_resources};
-use isthmus_core::destination::Destination;
 use isthmus_core::seam::{Clock, Http, Random};
 use isthmus_delivery::finder::Finder;
 use isthmus_delivery::health::Condition;
@@ -162,9 +161,9 @@ impl Runtime {
         let found = served
             .get(destination)
             .ok_or_else(|| RuntimeError::NotFound(format!("destination {destination}")))?;
-        let braze = &found.destination.braze;
-        let reason = match self.http.send(braze.probe()).await {
-            Ok(reply) => braze.judge_probe(&reply).err(),
+        let vendor = &found.destination.vendor;
+        let reason = match self.http.send(vendor.probe()).await {
+            Ok(reply) => vendor.judge_probe(&reply).err(),
             Err(error) => Some(error.to_string()),
         };
         Ok(ProbeReport { ready: reason.is_none(), reason })
@@ -333,12 +332,6 @@ fn stream_report(
     };
     let seconds = |duration: Duration| (stream.latency.count > 0).then_some(duration.as_secs_f64());
     let warnings = known.mapping.warnings();
-    let warnings = [
-        ("strings_cut", warnings.strings_cut),
-        ("nested_dropped", warnings.nested_dropped),
-        ("reserved_renamed", warnings.reserved_renamed),
-        ("not_text", warnings.not_text),
-    ];
     let objects_saved = saved(stream);
     Some(StreamReport {
         name: stream.name.to_string(),

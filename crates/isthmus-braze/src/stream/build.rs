@@ -377,7 +377,10 @@ impl Building {
         stream: &Stream,
         identity: Option<&Identity<'_>>,
     ) -> Option<AttributesMapping> {
-        let email_identifies = stream.identify_by.to == IdentifyTarget::Email;
+        let email_identifies = stream
+            .identify_by
+            .as_ref()
+            .is_some_and(|identify_by| identify_by.to == IdentifyTarget::Email);
         let mut names = Names::default();
         let mut members = Vec::new();
         let mut sent = HashSet::new();

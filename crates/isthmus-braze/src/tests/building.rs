@@ -92,7 +92,8 @@ fn a_stream_that_sends_nothing_is_refused() {
 #[test]
 fn the_identifying_email_is_no_attribute() {
     let stream = stream_with(|stream| {
-        stream.identify_by = Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
+        stream.identify_by =
+            Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
         users_of(stream).user_properties = selected(&["email"]);
     });
     assert_snapshot!(problems(&stream), @"send_users.user_properties[0].name: `email` is no attribute in Braze's requests (leave it out, or send it under another name with `as`)");

@@ -210,7 +210,10 @@ fn a_destination_that_ignores_erasures_is_not_asked() {
 fn only_a_stream_by_user_id_can_tell_of_anonymous_people() {
     let wrong = [
         Stream {
-            identify_by: Some(IdentifyBy { from: builtin("device_id"), to: IdentifyTarget::ExternalId }),
+            identify_by: Some(IdentifyBy {
+                from: builtin("device_id"),
+                to: IdentifyTarget::ExternalId,
+            }),
             ..with_anonymous()
         },
         Stream {

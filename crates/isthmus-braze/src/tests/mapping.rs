@@ -232,8 +232,9 @@ fn group_filters_do_not_ask_for_user_properties() {
 
 #[test]
 fn identifiers_come_from_the_configured_source() {
-    let by =
-        |from: PropertyRef, to| stream_with(|stream| stream.identify_by = Some(IdentifyBy { from, to }));
+    let by = |from: PropertyRef, to| {
+        stream_with(|stream| stream.identify_by = Some(IdentifyBy { from, to }))
+    };
     let starts = |stream: &Stream, event: &AppliedEvent<'_>| {
         let told = told_event(stream, event, PROFILE);
         told.split(",\"app_id\"").next().unwrap_or_default().to_owned()
@@ -394,7 +395,8 @@ fn everything_selected_is_new_on_another_device_where_devices_identify() {
 #[test]
 fn a_user_gets_everything_when_the_identifying_property_comes() {
     let stream = stream_with(|stream| {
-        stream.identify_by = Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
+        stream.identify_by =
+            Some(IdentifyBy { from: user_property("email"), to: IdentifyTarget::Email });
     });
     let changes = vec![changed("email", None, Some("\"ada@example.com\""))];
     assert_snapshot!(told_change(&stream, &change(changes), PROFILE), @r#"{"email":"ada@example.com","plan":"pro","seats":4}"#);

@@ -1,7 +1,7 @@
 //! What a person reads when something is wrong, and that good texts are read as they are meant.
 
-mod currents;
 mod amplitude;
+mod currents;
 mod delivery;
 
 use super::*;

@@ -185,7 +185,8 @@ fn each<T>(
 pub struct Shares(pub Vec<(String, f64)>);
 
 impl Decode for Shares {
-    const EXPECTED: &'static str = "types and percentages, such as `users.messages.email.Send: 10%`";
+    const EXPECTED: &'static str =
+        "types and percentages, such as `users.messages.email.Send: 10%`";
 
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         each(node, report, percentage).map(Self)
@@ -216,7 +217,8 @@ fn percentage(node: &Node, report: &mut Report) -> Option<f64> {
 pub struct Periods(pub Vec<(String, Period)>);
 
 impl Decode for Periods {
-    const EXPECTED: &'static str = "types and periods, such as `users.messages.email.Delivery: day`";
+    const EXPECTED: &'static str =
+        "types and periods, such as `users.messages.email.Delivery: day`";
 
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         each(node, report, Period::decode).map(Self)
@@ -231,8 +233,10 @@ impl Decode for Periods {
 fn not_identity(names: &Vec<String>) -> Result<(), Wrong> {
     const IDENTITY: [&str; 3] = ["user_id", "device_id", "insert_id"];
     match names.iter().find(|name| IDENTITY.contains(&name.as_str())) {
-        Some(name) => Err(Wrong::new(format!("names `{name}`, without which an event is another one"))
-            .hint("an event that may not be told of is left out with `events: { except: [...] }`")),
+        Some(name) => Err(Wrong::new(format!(
+            "names `{name}`, without which an event is another one"
+        ))
+        .hint("an event that may not be told of is left out with `events: { except: [...] }`")),
         None if names.iter().any(|name| name.trim().is_empty()) => {
             Err(Wrong::new("has an empty name"))
         }

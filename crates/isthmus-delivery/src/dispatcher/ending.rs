@@ -479,7 +479,9 @@ impl Dispatcher {
         let (mark, meter) = match again {
             Again::Unknown => (Mark::Unknown, &self.meters.unknown),
             Again::Later => (Mark::Again, &self.meters.again),
-            Again::WithAll | Again::After(_) | Again::Smaller => (Mark::Deferred, &self.meters.again),
+            Again::WithAll | Again::After(_) | Again::Smaller => {
+                (Mark::Deferred, &self.meters.again)
+            }
         };
         meter.increment(1);
         Settled { mark, reason: None, back: Some(Queued { delivery, ticket }) }

@@ -21,7 +21,10 @@ impl Erasures {
         let mut forgotten = 0;
         for served in self.runtime.deliveries.served().into_values() {
             let (events, subjects) = (self.runtime.events.clone(), Arc::clone(subjects));
-            let DestinationSettings::Braze(settings) = &served.destination.resource.settings;
+            let DestinationSettings::Braze(settings) = &served.destination.resource.settings else {
+                // Nothing is remembered of what it was told.
+                continue;
+            };
             // Also where Braze is not asked to delete anybody.
             let settings = BrazeDestination { on_erasure: OnErasure::Delete, ..settings.clone() };
             let streams = served.streams.clone();

@@ -4,7 +4,7 @@
 use super::Shared;
 use crate::deliveries::Served;
 use isthmus_core::Place;
-use isthmus_core::destination::{Destination, Mapped, Message};
+use isthmus_core::destination::{Mapped, Message};
 use isthmus_delivery::dead_letters::{DeadLetterStore, LetterChange};
 use isthmus_delivery::dispatcher::StreamError;
 use isthmus_delivery::engine::ControlError;
@@ -88,7 +88,7 @@ struct MappedAgain {
     refused: u64,
 }
 
-/// The letters of `objects` as the mapping gives them now, stored; those that Braze would refuse
+/// The letters of `objects` as the mapping gives them now, stored; those that the vendor would refuse
 /// again are counted and stay as they are.
 fn map_again(
     shared: &Shared,
@@ -102,7 +102,7 @@ fn map_again(
         let name = &stream.resource.name;
         for (place, part) in objects {
             let Some(mut letter) = shared.dead_letters.get(name, *place, *part)? else { continue };
-            let mapped = remapping.map(&*stream.mapping, *place)?;
+            let mapped = remapping.map(&*stream.mapping.mapping(), *place)?;
             let mapped = mapped.and_then(|mapped| mapped.into_iter().nth(usize::from(*part)));
             match mapped {
                 Some(Mapped::Deliver(message)) if message.lane == letter.lane => {
@@ -122,7 +122,7 @@ fn map_again(
                 // The item is not kept any more: the letter is all there is.
                 None => {}
             }
-            if served.destination.braze.check(&message_of(&letter)).is_err() {
+            if served.destination.vendor.check(&message_of(&letter)).is_err() {
                 again.refused += 1;
                 continue;
             }

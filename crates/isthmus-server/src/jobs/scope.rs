@@ -175,7 +175,7 @@ fn live(served: &Served, name: &str) -> anyhow::Result<(StreamStatus, Arc<dyn Ma
         status.stream(name).cloned().with_context(|| format!("there is no stream {name}"))?;
     let known = served.streams.iter().find(|known| known.resource.name == name);
     let known = known.with_context(|| format!("there is no stream {name}"))?;
-    Ok((stream, known.mapping.clone()))
+    Ok((stream, known.mapping.mapping()))
 }
 
 /// Parts of the log that the stream read or will read by itself, up to where it has read.

@@ -110,7 +110,7 @@ pub struct PlanReport {
     pub overtaken: u64,
     /// Objects that a rule of the stream holds back.
     pub discarded: u64,
-    /// Objects that the stream refuses on Braze's behalf.
+    /// Objects that the stream refuses on the vendor's behalf.
     pub refused: u64,
     /// What to know before it starts.
     pub notes: Vec<String>,

@@ -66,7 +66,11 @@ impl Runtime {
         next: &mut Duration,
         deadline: Duration,
     ) -> Result<Result<Exported, String>, RuntimeError> {
-        let braze = &served.destination.braze;
+        let Some(braze) = served.destination.vendor.braze() else {
+            let name = served.destination.resource.name.as_str();
+            let why = format!("destination {name} is Amplitude, which does not tell about users");
+            return Err(RuntimeError::Conflict(why));
+        };
         let mut why = format!("there was no time left within {} seconds", WITHIN.as_secs());
         for _ in 0..ATTEMPTS {
             if *next > deadline || self.clock.monotonic() > deadline {

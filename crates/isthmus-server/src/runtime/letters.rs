@@ -15,7 +15,7 @@ use crate::report::letters::{
     RefusalReport,
 };
 pub(crate) use choice::{Choice, Id, Matching};
-use isthmus_core::destination::{Destination, Guarantee, Message};
+use isthmus_core::destination::{Guarantee, Message};
 use isthmus_delivery::dead_letters::{DeadLetterStore, LetterChange};
 use isthmus_delivery::journal::{Decision, ObjectKey};
 use isthmus_delivery::ledger::{State, Story};
@@ -221,10 +221,10 @@ impl Desk {
             )));
         }
         let letter = self.letter(id)?;
-        let braze = &self.served.destination.braze;
+        let vendor = &self.served.destination.vendor;
         let refuse = |reason| RuntimeError::Malformed(format!("`payload` is refused: {reason}"));
-        let payload = braze.edited(&letter.payload, payload).map_err(refuse)?;
-        braze.check(&message_of(&letter, payload.clone())).map_err(refuse)?;
+        let payload = vendor.edited(&letter.payload, payload).map_err(refuse)?;
+        vendor.check(&message_of(&letter, payload.clone())).map_err(refuse)?;
         let mut history = letter.history.clone();
         history.push(Past { at: now.as_millis(), what: format!("{EDITED}{API_ORIGIN}") });
         let edited = DeadLetter { payload, history, ..letter };
@@ -281,7 +281,7 @@ impl Desk {
             Decision::Confirm | Decision::Discard => chosen.take(letter),
             Decision::Resend => {
                 let message = message_of(&letter, letter.payload.clone());
-                match self.served.destination.braze.check(&message) {
+                match self.served.destination.vendor.check(&message) {
                     Ok(()) => chosen.take(letter),
                     Err(reason) => {
                         let report = &mut chosen.report;

@@ -141,7 +141,11 @@ fn addressed(
     events: &Log,
     places: BTreeSet<Place>,
 ) -> Result<BTreeMap<Place, BTreeMap<u16, (Addressee, Lane)>>, RuntimeError> {
-    let DestinationSettings::Braze(settings) = &served.destination.resource.settings;
+    let DestinationSettings::Braze(settings) = &served.destination.resource.settings else {
+        let name = &served.destination.resource.name;
+        let why = format!("destination {name} is Amplitude, which does not tell about users");
+        return Err(RuntimeError::Conflict(why));
+    };
     let known = served.streams.iter().find(|known| known.resource.name == stream);
     // Built apart from the one that delivers, which counts what it leaves out.
     let mapping = known.and_then(|known| BrazeStream::build(&known.resource, settings).ok());

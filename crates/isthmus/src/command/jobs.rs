@@ -213,7 +213,7 @@ fn print_plan(job: &JobReport, plan: &PlanReport) {
     count("left out: delivered already, says the ledger", plan.already_delivered);
     count("properties left out: overtaken by later changes", plan.overtaken);
     count("held back by a rule of the stream", plan.discarded);
-    count("would be refused by Braze: they become dead letters", plan.refused);
+    count("would be refused by the vendor: they become dead letters", plan.refused);
     for note in &plan.notes {
         out::line(format!("  note: {note}"));
     }

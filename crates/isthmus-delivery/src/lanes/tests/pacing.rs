@@ -116,9 +116,8 @@ fn at_once(words: &str) -> Vec<(Duration, Priority, String)> {
 fn one_user_is_held_back_and_the_others_go_on() {
     let mut lanes = paced(2);
     let left = run(&mut lanes, &at_once("a0 a0 a0 a0 a0 b0 c0 d0"));
-    let seconds = |(at, name): &(Duration, String)| {
-        format!("{}s {name}", at.saturating_sub(NOW).as_secs())
-    };
+    let seconds =
+        |(at, name): &(Duration, String)| format!("{}s {name}", at.saturating_sub(NOW).as_secs());
     let told: Vec<_> = left.iter().map(seconds).collect();
     assert_eq!(told.join(", "), "0s a0, 0s a0, 0s b0, 0s c0, 0s d0, 1s a0, 1s a0, 2s a0");
 }

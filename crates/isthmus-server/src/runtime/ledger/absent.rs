@@ -4,9 +4,8 @@ use super::view::View;
 use super::{RuntimeError, failed};
 use crate::report::ledger::{LedgerJob, LedgerObject};
 use crate::runtime::reason_of;
-use isthmus_braze::BrazeStream;
-use isthmus_config::resource::DestinationSettings;
-use isthmus_core::destination::Mapped;
+use crate::vendor::StreamMapping;
+use isthmus_core::destination::{Mapped, Mapping};
 use isthmus_delivery::finder::Found;
 use isthmus_delivery::remapping::Remapping;
 use isthmus_delivery::source::event_log::EventLog;
@@ -28,7 +27,7 @@ struct Candidate<'a> {
     name: &'a str,
     project: &'a str,
     /// Built apart from the one that delivers, which counts what it leaves out.
-    mapping: BrazeStream,
+    mapping: Arc<dyn Mapping>,
 }
 
 /// Where an object stands, and why.
@@ -37,14 +36,14 @@ type Standing = (&'static str, String);
 impl<'a> Absent<'a> {
     pub(super) fn new(views: &'a [View<'a>], events: &Log, dead_letters: &'a DeadLetters) -> Self {
         let of = |view: &'a View<'a>| {
-            let DestinationSettings::Braze(settings) = &view.served.destination.resource.settings;
+            let settings = &view.served.destination.resource.settings;
             view.served.streams.iter().filter_map(move |stream| {
                 let resource = &stream.resource;
                 Some(Candidate {
                     view,
                     name: &resource.name,
                     project: &resource.project,
-                    mapping: BrazeStream::build(resource, settings).ok()?,
+                    mapping: StreamMapping::build(resource, settings).ok()?.mapping(),
                 })
             })
         };
@@ -68,7 +67,7 @@ impl<'a> Absent<'a> {
             if candidate.project != found.project {
                 continue;
             }
-            let mapped = self.remapping.map(&candidate.mapping, found.place).map_err(failed)?;
+            let mapped = self.remapping.map(&*candidate.mapping, found.place).map_err(failed)?;
             // What it refers to is not kept any more, so nothing can be said.
             let Some(mapped) = mapped else { continue };
             for (part, mapped) in (0..).zip(&mapped) {
