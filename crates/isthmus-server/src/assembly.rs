@@ -33,6 +33,8 @@ pub(crate) struct AssembledDestination {
     /// What it was built from, to see whether it changed.
     pub(crate) resource: Destination,
     pub(crate) vendor: Vendor,
+    /// Whether a Currents source brings back what it was told.
+    pub(crate) told_back: bool,
 }
 
 /// A stream with its mapping.
@@ -84,7 +86,9 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
                 vendors.insert(&destination.name, settings);
                 match build_vendor(resource, settings) {
                     Ok(vendor) => {
-                        let built = AssembledDestination { resource: destination.clone(), vendor };
+                        let told_back = is_told_back(resources, &destination.name);
+                        let resource = destination.clone();
+                        let built = AssembledDestination { resource, vendor, told_back };
                         assembly.destinations.insert(destination.name.clone(), built);
                     }
                     Err(problems) => {
@@ -143,6 +147,14 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
         }
     }
     if found.is_empty() { Ok(assembly) } else { Err(found) }
+}
+
+/// Whether a Currents source of `resources` exports what happens at `destination`.
+fn is_told_back(resources: &[Resource], destination: &str) -> bool {
+    resources.iter().any(|resource| match &resource.spec {
+        Spec::CurrentsSource(source) => source.destination.as_deref() == Some(destination),
+        _ => false,
+    })
 }
 
 /// What the ids of `source` are unique within: the source at the end of those whose events it shares.

@@ -17,6 +17,7 @@ use isthmus_delivery::source::event_log::EventLog;
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
+use isthmus_state::echoes::Echoes;
 use isthmus_state::mirror::Mirror;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ pub(crate) struct Ground {
     /// Holds what each destination was told.
     pub(crate) state: State,
     pub(crate) history: StoredHistory,
+    /// Holds what was sent to destinations whose Currents come back.
+    pub(crate) echoes: Echoes,
     pub(crate) http: Arc<dyn Http>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
@@ -213,6 +216,7 @@ impl Deliveries {
             streams.iter().map(|stream| stream.resource.clone()).collect()
         };
         old.destination.resource != new.resource
+            || old.destination.told_back != new.told_back
             || resources(&old.streams) != resources(&streams_of(assembly, name))
     }
 
@@ -263,6 +267,10 @@ impl Deliveries {
         });
         let (engine, handle) = Engine::open(parts, specs.collect())?;
         let engine = engine.recording_to(Arc::new(ground.history.clone()));
+        let engine = match destination.told_back {
+            true => engine.noting_in(ground.echoes.clone()),
+            false => engine,
+        };
         let mirror = Mirror::open(&ground.state, name)?;
         let mirrors = match &destination.resource.settings {
             DestinationSettings::Braze(settings) => settings.mirror,

@@ -4,6 +4,7 @@ use crate::assembly::{AssembledStream, Assembly};
 use crate::catalog::Catalog;
 use crate::control::{self, Control};
 use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
+use crate::echoes::{Guard, Settling};
 use crate::erasures::Erasures;
 use crate::folder::DataFolder;
 use crate::ingest::{self, Ingest};
@@ -33,6 +34,7 @@ use isthmus_state::State;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
+use isthmus_state::echoes::Echoes;
 use isthmus_state::people::People;
 use isthmus_state::quarantine::Quarantine;
 use isthmus_state::user_map::UserMap;
@@ -75,6 +77,7 @@ pub struct Server {
     deliveries: Deliveries,
     indexer: Indexer,
     upkeep: Upkeep,
+    settling: Settling,
     runtime: Arc<Runtime>,
     door: Arc<Door>,
 }
@@ -115,12 +118,16 @@ impl Server {
         let history = history(&state)?;
         let doors = doors(&state, &config, &intake, applier.progress(), &clock, &history)?;
         let Doors { door, read_api, profile_api } = doors.take_up(&catalog, &assembly).await?;
+        let echoes = Echoes::open(&state)?;
+        let guard = Guard { echoes: echoes.clone(), events: events.clone() };
+        door.set_echoes(Arc::new(guard));
         let ground = Ground {
             folder: folder.join("delivery"),
             events: events.clone(),
             dead_letters: dead_letters.clone(),
             state: state.clone(),
             history: history.clone(),
+            echoes: echoes.clone(),
             http: http.clone(),
             clock: clock.clone(),
             random: random.clone(),
@@ -133,6 +140,12 @@ impl Server {
         assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
         let upkeep = upkeep(&state, &history, &handle, &clock)?;
+        let settling = Settling {
+            echoes,
+            deliveries: handle.clone(),
+            dead_letters: dead_letters.clone(),
+            clock: clock.clone(),
+        };
         let runtime = Arc::new(Runtime {
             jobs,
             catalog,
@@ -174,6 +187,7 @@ impl Server {
             deliveries,
             indexer,
             upkeep,
+            settling,
             runtime,
             door,
         })
@@ -235,7 +249,7 @@ impl Server {
         };
         let jobs = self.runtime.jobs.clone();
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
-        let upkeep = self.upkeep;
+        let (upkeep, settling) = (self.upkeep, self.settling);
 
         let asked = self.runtime.erasures_asked.clone();
         let erasures =
@@ -262,6 +276,7 @@ impl Server {
         })?;
         parts.start("retention", config.http.stop_timeout, |stop| retention.run(stop));
         parts.start("erasures", config.http.stop_timeout, |stop| erasures.run(stop));
+        parts.start("echoes", config.http.stop_timeout, |stop| settling.run(stop));
         parts.start("upkeep", config.http.stop_timeout, |stop| upkeep.run(stop));
         let outcome = parts.run_until(stop).await;
         intake.close().await;

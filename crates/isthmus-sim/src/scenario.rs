@@ -90,7 +90,9 @@ impl Scenario {
             match resource.spec {
                 Spec::Project(found) => project = Some(found),
                 Spec::Destination(found) => {
-                    let DestinationSettings::Braze(braze) = found.settings;
+                    let DestinationSettings::Braze(braze) = found.settings else {
+                        return Err(format!("destination {} is not Braze", found.name));
+                    };
                     settings = Some(braze);
                 }
                 Spec::Stream(found) => streams.push(found),

@@ -102,7 +102,9 @@ impl World {
         for resource in parse_resources(RESOURCES, "test").unwrap() {
             match (resource.spec, &braze) {
                 (Spec::Destination(found), _) => {
-                    let DestinationSettings::Braze(settings) = found.settings;
+                    let DestinationSettings::Braze(settings) = found.settings else {
+                        panic!("{} is not Braze", found.name)
+                    };
                     braze = Some(settings);
                 }
                 (Spec::Stream(stream), Some(settings)) => {
