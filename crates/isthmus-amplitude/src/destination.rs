@@ -66,7 +66,7 @@ impl Amplitude {
         let base = base_url(&destination.endpoint).map_err(|problem| problems.push(problem));
         let limits = limits::build(destination).map_err(|found| problems.extend(found));
         let api_key = api_key.trim();
-        if api_key.is_empty() || !api_key.chars().all(|c| c.is_ascii_alphanumeric()) {
+        if api_key.is_empty() || !api_key.chars().all(|c| c.is_ascii_graphic()) {
             problems.push(
                 Problem::new("api_key", "the API key has characters no key has, or none at all")
                     .hint("check that the secret holds the key and nothing else"),

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask torture` is built from these modules too, except from those that drive SDKs.
 
+pub(crate) mod amplitude;
 pub(crate) mod braze;
 pub(crate) mod clients;
 pub(crate) mod comparison;

@@ -23,6 +23,7 @@ mod destinations;
 mod door;
 mod erasure;
 mod faults;
+mod full_circle;
 mod harness;
 mod hostile;
 mod identification;

@@ -1,5 +1,6 @@
 //! A server and an emulated Braze, with the resources of a shop.
 
+use super::amplitude::Amplitude;
 use super::braze::Braze;
 use super::http::{Answer, post};
 use super::patience::eventually;
@@ -114,6 +115,11 @@ impl Lab {
     /// What the emulator holds.
     pub(crate) fn braze(&self) -> Braze<'_> {
         Braze { address: self.sandbox().address() }
+    }
+
+    /// What the emulator holds as Amplitude.
+    pub(crate) fn amplitude(&self) -> Amplitude<'_> {
+        Amplitude { address: self.sandbox().address() }
     }
 
     /// Uploads `events` to `/2/httpapi`.
