@@ -11,6 +11,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
+use crate::rules::ID_LENGTH_MIN;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -34,6 +35,8 @@ pub(crate) const EVENTS: Section = Section(0x00);
 pub(crate) const IDENTIFY: Section = Section(0x10);
 /// `identification` of `/groupidentify`.
 pub(crate) const GROUP_IDENTIFY: Section = Section(0x20);
+/// Longer ids have enough characters, which take up to four bytes each.
+const ID_BYTES_MAX: usize = 4 * ID_LENGTH_MIN;
 const IDENTIFY_CALL: Call = Call(1);
 const GROUP_IDENTIFY_CALL: Call = Call(2);
 
@@ -107,7 +110,7 @@ impl Amplitude {
         }
     }
 
-    fn upload(&self, events: &str) -> Request {
+    fn upload(&self, events: &str, options: Option<&str>) -> Request {
         let path = match self.upload {
             Upload::HttpV2 => "/2/httpapi",
             Upload::Batch => "/batch",
@@ -117,26 +120,38 @@ impl Amplitude {
         json::push_text(&mut body, &self.api_key);
         body.push_str(",\"events\":");
         body.push_str(events);
-        if let Some(options) = self.options() {
+        if let Some(options) = options {
             body.push_str(",\"options\":");
-            body.push_str(&options);
+            body.push_str(options);
         }
         body.push('}');
         self.request(path, "application/json", body.into())
     }
 
-    fn identification(&self, path: &str, identifications: &str) -> Request {
+    fn identification(&self, path: &str, identifications: &str, options: Option<&str>) -> Request {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("api_key", &self.api_key);
         form.append_pair("identification", identifications);
-        if let Some(options) = self.options() {
-            form.append_pair("options", &options);
+        if let Some(options) = options {
+            form.append_pair("options", options);
         }
         self.request(path, "application/x-www-form-urlencoded", form.finish().into())
     }
 
-    fn options(&self) -> Option<String> {
-        self.min_id_length.map(|length| format!("{{\"min_id_length\":{length}}}"))
+    /// What a request must ask for so that the ids of `batch` are taken: the door took them as short as
+    /// their clients asked for.
+    fn options(&self, batch: &[Delivery]) -> Option<String> {
+        let configured = || self.min_id_length.and_then(|length| usize::try_from(length).ok());
+        let length = configured().or_else(|| {
+            let ids = batch
+                .iter()
+                .flat_map(|delivery| reply::ids_of(&delivery.message.payload))
+                .flatten();
+            let shortest =
+                ids.filter(|id| id.len() < ID_BYTES_MAX).map(|id| id.chars().count()).min();
+            shortest.filter(|length| *length < ID_LENGTH_MIN)
+        })?;
+        Some(format!("{{\"min_id_length\":{length}}}"))
     }
 }
 
@@ -210,11 +225,11 @@ impl Destination for Amplitude {
                 reason: "objects of several calls in one request".to_owned(),
             });
         }
-        let list = listed(batch);
+        let (list, options) = (listed(batch), self.options(batch));
         let request = match call {
-            Call::MAIN => self.upload(&list),
-            IDENTIFY_CALL => self.identification("/identify", &list),
-            GROUP_IDENTIFY_CALL => self.identification("/groupidentify", &list),
+            Call::MAIN => self.upload(&list, options.as_deref()),
+            IDENTIFY_CALL => self.identification("/identify", &list, options.as_deref()),
+            GROUP_IDENTIFY_CALL => self.identification("/groupidentify", &list, options.as_deref()),
             Call(other) => {
                 return Err(EncodeError { reason: format!("Amplitude has no call {other}") });
             }
@@ -232,7 +247,7 @@ impl Destination for Amplitude {
 
     /// An upload without events: nothing is stored, and the key is looked up.
     fn probe(&self) -> Request {
-        self.upload("[]")
+        self.upload("[]", None)
     }
 
     fn check(&self, message: &Message) -> Result<(), String> {

@@ -19,12 +19,11 @@
 mod personal;
 #[cfg(test)]
 mod tests;
-mod types;
 
 use crate::destination::{EVENTS, GROUP_IDENTIFY, IDENTIFY, INSERT_ID_TO_COME};
 use crate::identity::{Worth, derived_device_id, device_id_worth, user_id_worth};
 use crate::revenue;
-use crate::rules::TEXT_LENGTH_MAX;
+use crate::rules::{ID_LENGTH_MIN, TEXT_LENGTH_MAX};
 use isthmus_config::Problem;
 use isthmus_config::resource::{
     AmplitudeDestination, Forward, ForwardCurrents, Period, Selection, Stream, UnknownTypes,
@@ -35,8 +34,6 @@ use isthmus_core::record::{Applied, AppliedEvent, AppliedIdentify, CurrentsEvent
 use personal::Personal;
 use std::borrow::Cow;
 
-/// Shortest id that Amplitude takes unless it is told otherwise.
-const ID_LENGTH_MIN: usize = 5;
 /// Built-in user properties that only `/identify` is documented to set.
 const OF_IDENTIFY_ONLY: [&str; 2] = ["paying", "start_version"];
 
@@ -54,15 +51,18 @@ pub struct AmplitudeStream {
     project: String,
     forward: Forward,
     personal: Personal,
-    id_length_min: usize,
+    /// `min_id_length` of the destination.
+    id_length_min: Option<usize>,
+    is_known: fn(&str) -> bool,
 }
 
 impl AmplitudeStream {
     /// The mapping that `stream` describes, or every problem at once, with paths inside the stream
-    /// resource.
+    /// resource. `is_known` tells which types of Currents events Braze documents.
     pub fn build(
         stream: &Stream,
         destination: &AmplitudeDestination,
+        is_known: fn(&str) -> bool,
     ) -> Result<Self, Vec<Problem>> {
         let Some(forward) = stream.forward.clone() else {
             let message = format!("stream `{}` does not say what it forwards", stream.name);
@@ -73,7 +73,8 @@ impl AmplitudeStream {
             project: stream.project.clone(),
             personal: Personal::new(&forward.properties),
             forward,
-            id_length_min: length.unwrap_or(ID_LENGTH_MIN),
+            id_length_min: length,
+            is_known,
         })
     }
 }
@@ -137,7 +138,8 @@ impl AmplitudeStream {
         object.number("session_id", event.session_id);
         object.number("event_id", event.event_id);
         let properties = event.event_properties.map(|raw| {
-            if of_currents { cut_texts(raw) } else { without_revenue(raw, event.fields) }
+            let raw = without_revenue(raw, event.fields);
+            if of_currents { cut_texts(&raw).into_owned().into() } else { raw }
         });
         object.properties("event_properties", properties.as_deref(), &self.personal);
         object.properties("user_properties", event.sent_user_properties, &self.personal);
@@ -149,13 +151,14 @@ impl AmplitudeStream {
         let message = object.message(lane_of(event.device_id), EVENTS, event.event_type);
         let unknown_types = self.forward.currents.as_ref().map(|forward| forward.unknown_types);
         if let (Some(currents), Some(UnknownTypes::Hold)) = (&event.currents, unknown_types)
-            && !types::is_known(currents.event_type)
+            && !(self.is_known)(currents.event_type)
         {
             let reason =
                 format!("type `{}` is in no documentation, and is held", currents.event_type);
             return Mapped::Reject { reason, message };
         }
-        self.judged(event.user_id, device_id, message)
+        let ids_of = if of_currents { Ids::OfBraze } else { Ids::Taken };
+        self.judged(event.user_id, device_id, ids_of, message)
     }
 
     fn identify(&self, identify: &AppliedIdentify<'_>) -> Mapped {
@@ -196,7 +199,7 @@ impl AmplitudeStream {
             // About a group and nobody: SDKs send them without ids.
             return Mapped::Deliver(message);
         }
-        self.judged(identify.user_id, identify.device_id, message)
+        self.judged(identify.user_id, identify.device_id, Ids::Taken, message)
     }
 
     /// Goes back to the door it came through.
@@ -218,8 +221,17 @@ impl AmplitudeStream {
     }
 
     /// Delivers `message`, or says which of its ids Amplitude would refuse.
-    fn judged(&self, user_id: Option<&str>, device_id: Option<&str>, message: Message) -> Mapped {
-        let length_min = self.id_length_min;
+    fn judged(
+        &self,
+        user_id: Option<&str>,
+        device_id: Option<&str>,
+        ids: Ids,
+        message: Message,
+    ) -> Mapped {
+        let length_min = self.id_length_min.unwrap_or(match ids {
+            Ids::Taken => 1,
+            Ids::OfBraze => ID_LENGTH_MIN,
+        });
         let worths = [
             ("user_id", user_id_worth(user_id, length_min)),
             ("device_id", device_id_worth(device_id, length_min)),
@@ -238,6 +250,16 @@ impl AmplitudeStream {
             None => Mapped::Deliver(message),
         }
     }
+}
+
+/// Whose ids an object has.
+#[derive(Debug, Clone, Copy)]
+enum Ids {
+    /// Those that the door took, by the shortest length that their client asked for: requests ask for
+    /// it again.
+    Taken,
+    /// Those that Braze knows.
+    OfBraze,
 }
 
 /// Why an event of Currents is not sent, if it is not.
@@ -327,17 +349,25 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 /// `event_properties` without what the door copied from revenue fields: both together might count twice.
+/// What the client wrote itself stays.
 fn without_revenue<'a>(properties: &'a str, fields: Option<&str>) -> Cow<'a, str> {
     let fields = fields.unwrap_or_default();
-    let copied = |name: &str| {
+    let field = |name: &str| json::member(fields, name);
+    let copied = |name: &str, raw: &str| {
+        let of_field = name.strip_prefix('$').and_then(field);
+        // Of three amounts the revenue was computed from the others.
+        let computed = || {
+            name == "$revenue"
+                && ["price", "quantity"].into_iter().all(|part| field(part).is_some())
+        };
         revenue::PROPERTIES.contains(&name)
-            && name.strip_prefix('$').is_some_and(|field| json::member(fields, field).is_some())
+            && of_field.is_some_and(|of_field| of_field == raw || computed())
     };
-    if fields.is_empty() || !json::members(properties).any(|(name, _)| copied(&name)) {
+    if fields.is_empty() || !json::members(properties).any(|(name, raw)| copied(&name, raw)) {
         return Cow::Borrowed(properties);
     }
     let mut object = Object { text: String::with_capacity(properties.len()) };
-    for (name, raw) in json::members(properties).filter(|(name, _)| !copied(name)) {
+    for (name, raw) in json::members(properties).filter(|(name, raw)| !copied(name, raw)) {
         object.raw(&name, raw);
     }
     Cow::Owned(object.finish())

@@ -6,6 +6,8 @@ use isthmus_core::record::Source;
 /// Longest id, event type or property value, in characters; longer values are truncated and
 /// longer user and device ids refused.
 pub const TEXT_LENGTH_MAX: usize = 1_024;
+/// Shortest user id and device id that is taken unless the request says otherwise, in characters.
+pub const ID_LENGTH_MIN: usize = 5;
 /// Deepest nesting of a property object, itself included.
 pub const DEPTH_MAX: usize = 40;
 /// Most keys in one property object.
@@ -46,7 +48,7 @@ impl EndpointRules {
             body_max: ByteSize::mib(1),
             events_max: 2_000,
             properties_max: usize::MAX,
-            id_length_min: 5,
+            id_length_min: ID_LENGTH_MIN,
             short_ids: ShortIds::Reject,
             events_per_second_max: 30,
         }

@@ -2,6 +2,7 @@
 //! of them has is asked for by name.
 
 use isthmus_amplitude::{Amplitude, AmplitudeStream};
+use isthmus_braze::currents::catalogue;
 use isthmus_braze::{Braze, BrazeStream};
 use isthmus_config::Problem;
 use isthmus_config::resource::{DestinationSettings, Stream};
@@ -87,7 +88,8 @@ impl StreamMapping {
                 Self::Braze(Arc::new(BrazeStream::build(stream, settings)?))
             }
             DestinationSettings::Amplitude(settings) => {
-                Self::Amplitude(Arc::new(AmplitudeStream::build(stream, settings)?))
+                let is_known = |event_type: &str| catalogue::find(event_type).is_some();
+                Self::Amplitude(Arc::new(AmplitudeStream::build(stream, settings, is_known)?))
             }
         })
     }

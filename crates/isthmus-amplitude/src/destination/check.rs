@@ -43,9 +43,9 @@ pub(super) fn object(
     if message.section == IDENTIFY {
         rules.source = isthmus_core::record::Source::Identify;
     }
-    if let Some(length) = min_id_length {
-        rules.id_length_min = usize::try_from(length).unwrap_or(usize::MAX);
-    }
+    // Without a length of its own, a request asks for the shortest of its ids to be taken.
+    let length = min_id_length.map_or(1, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    rules.id_length_min = length;
     let body = format!("{{\"api_key\":\"x\",\"events\":[{}]}}", message.payload);
     let refusal = match parse_upload(body.as_bytes(), &rules)
         .and_then(|upload| upload.check(&rules).map(drop))

@@ -22,6 +22,7 @@ use isthmus_core::destination::{Call, Verdict};
 use isthmus_core::json;
 use isthmus_core::seam::Reply;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ pub(super) fn judge(batch: &[Delivery], reply: &Reply, upload: Upload) -> Vec<Ve
                 format!("{} that is not an answer of Amplitude: {}", reply.status, reply.excerpt());
             all(Verdict::Pause { reason })
         }
-        400 => match body.refuses_all() {
-            Some(why) => all(Verdict::Pause { reason: format!("{why}: {}", reply.excerpt()) }),
+        400 => match body.refuses_all(reply) {
+            Some(reason) => all(Verdict::Pause { reason }),
             None => {
                 let pause = pause_of(call, upload);
                 body.listed(batch, pause, &reason)
@@ -78,10 +79,8 @@ pub(super) fn judge_probe(reply: &Reply) -> Result<(), String> {
     let body = Body::of(reply);
     match body.status {
         200..=299 if body.is_success(reply) => Ok(()),
-        400 => match body.refuses_all() {
-            Some(why) if body.missing_field().as_deref() != Some("events") => {
-                Err(format!("{why}: {}", reply.excerpt()))
-            }
+        400 => match body.refuses_all(reply) {
+            Some(why) if body.missing_field().as_deref() != Some("events") => Err(why),
             _ if body.members.is_empty() => {
                 Err(format!("400 that is not an answer of Amplitude: {}", reply.excerpt()))
             }
@@ -157,19 +156,22 @@ impl Body {
         Some(self.text("missing_field")).filter(|field| !field.is_empty())
     }
 
-    /// Why no request like this one would be taken.
-    fn refuses_all(&self) -> Option<String> {
+    /// Why no request like this one would be taken. What Amplitude says of a key has the key in it, and
+    /// is left out.
+    fn refuses_all(&self, reply: &Reply) -> Option<String> {
         let error = self.text("error").to_lowercase();
         if error.starts_with("invalid api key") || error.contains("invalid_api_key") {
-            return Some(
-                "the API key is unknown to this endpoint; is the region right?".to_owned(),
-            );
+            let why = "the API key is unknown to this endpoint; is the region right?";
+            return Some(format!("{}: {why}", reply.status));
         }
         if error.starts_with("invalid request path") {
-            return Some("the endpoint is wrong".to_owned());
+            return Some(format!("the endpoint is wrong: {}", reply.excerpt()));
         }
         self.missing_field().map(|field| {
-            format!("the request came without `{field}`: a proxy changed it, or isthmus has a bug")
+            format!(
+                "the request came without `{field}`: a proxy changed it, or isthmus has a bug: {}",
+                reply.excerpt()
+            )
         })
     }
 
@@ -195,12 +197,12 @@ impl Body {
             .iter()
             .enumerate()
             .map(|(index, delivery)| {
-                let ids = ids_of(&delivery.message.payload);
+                let [user_id, device_id] = ids_of(&delivery.message.payload);
                 let is_in = |of_users: &str, of_devices: &str| {
-                    self.names(of_users, ids.0.as_deref())
-                        || self.names(of_devices, ids.1.as_deref())
+                    self.names(of_users, user_id.as_deref())
+                        || self.names(of_devices, device_id.as_deref())
                 };
-                if self.names_listed("silenced_devices", ids.1.as_deref()) {
+                if self.names_listed("silenced_devices", device_id.as_deref()) {
                     return Verdict::Rejected {
                         reason: "`device_id` is silenced by Amplitude".to_owned(),
                     };
@@ -244,13 +246,12 @@ fn indexes_of(list: Option<&Value>) -> Vec<usize> {
 }
 
 /// User id and device id of an object, which stand at its beginning.
-fn ids_of(payload: &str) -> (Option<String>, Option<String>) {
-    let mut ids = (None, None);
+pub(super) fn ids_of(payload: &str) -> [Option<Cow<'_, str>>; 2] {
+    let mut ids = [None, None];
     for (name, raw) in json::members(payload).take(2) {
-        let text = json::text_of(raw).map(std::borrow::Cow::into_owned);
-        match &*name {
-            "user_id" => ids.0 = text,
-            "device_id" => ids.1 = text,
+        match (&*name, &mut ids) {
+            ("user_id", [user_id, _]) => *user_id = json::text_of(raw),
+            ("device_id", [_, device_id]) => *device_id = json::text_of(raw),
             _ => {}
         }
     }

@@ -39,6 +39,7 @@ fn verdicts(batch: &[Delivery], reply: &Reply) -> String {
         .map(|verdict| match verdict {
             Verdict::Accepted => "accepted".to_owned(),
             Verdict::Retry { after, reason } => format!("retry after {after:?}: {reason}"),
+            Verdict::Later { after, reason } => format!("later, after {after:?}: {reason}"),
             Verdict::Unknown { after, reason } => format!("unknown, after {after:?}: {reason}"),
             Verdict::Split { reason, too_many: false } => format!("split: {reason}"),
             Verdict::Split { reason, too_many: true } => format!("too many: {reason}"),

@@ -144,8 +144,9 @@ shape! {
         pub api_key: SecretRef,
         /// Which of Amplitude's two APIs events go to.
         pub upload: Upload = Upload::HttpV2,
-        /// Shortest user id and device id that Amplitude is asked to take; it takes 5 characters unless
-        /// told otherwise.
+        /// Shortest user id and device id that Amplitude is asked to take. Without it, shorter ids than
+        /// the 5 characters that Amplitude takes by itself are passed on where the client had asked for
+        /// that, and refused where Braze Currents brought them.
         pub min_id_length: Option<u32> => check::none_or_not_zero,
         /// What Amplitude hears when a person is erased: nothing, because an API key only adds data.
         pub on_erasure: OnErasure = OnErasure::Ignore,
