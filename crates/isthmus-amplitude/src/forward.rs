@@ -19,6 +19,9 @@
 mod personal;
 #[cfg(test)]
 mod tests;
+mod volume;
+
+pub use volume::{TypeName, TypeVolume, Volume};
 
 use crate::destination::{EVENTS, GROUP_IDENTIFY, IDENTIFY, INSERT_ID_TO_COME};
 use crate::identity::{Worth, derived_device_id, device_id_worth, user_id_worth};

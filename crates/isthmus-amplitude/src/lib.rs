@@ -20,7 +20,7 @@
 //! - `scan`: the JSON scanner below all of it.
 //!
 //! - [`Amplitude`]: an Amplitude project as a destination. [`AmplitudeStream`]: what one stream
-//!   forwards to it.
+//!   forwards to it; [`forward::Volume`] counts what that makes.
 //!
 //! Facts come from Amplitude's HTTP V2, Batch Event Upload, Identify and Group Identify API pages
 //! (March 2026) and from the source of its SDKs (April to August 2026); what the vendor leaves open
@@ -30,7 +30,7 @@ pub mod built_in;
 mod destination;
 mod event;
 pub mod form;
-mod forward;
+pub mod forward;
 mod groups;
 mod identity;
 mod property;

@@ -11,6 +11,7 @@ mod profiles;
 mod reconcile;
 mod samples;
 mod unmatched;
+mod volume;
 
 use crate::report::{ErrorReport, Problems};
 use crate::runtime::{Runtime, RuntimeError};
@@ -47,6 +48,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/control/v1/destinations", get(destinations::list))
         .merge(bill::routes())
         .merge(unmatched::routes())
+        .merge(volume::routes())
         .merge(reconcile::routes())
         .merge(letters::routes())
         .merge(ledger::routes())

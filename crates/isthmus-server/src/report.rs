@@ -13,6 +13,7 @@ pub mod letters;
 pub mod profiles;
 pub mod reconcile;
 pub mod unmatched;
+pub mod volume;
 
 use serde::{Deserialize, Serialize};
 

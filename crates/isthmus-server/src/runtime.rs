@@ -10,6 +10,7 @@ pub(crate) mod profiles;
 mod reconcile;
 mod samples;
 mod unmatched;
+mod volume;
 
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};

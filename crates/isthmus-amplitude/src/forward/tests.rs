@@ -576,6 +576,66 @@ fn personal_data_is_left_out_or_hashed_wherever_it_stands() {
     assert_eq!(object(&stream, only).get("event_properties"), None);
 }
 
+#[test]
+fn the_volume_is_counted_by_type_and_by_what_becomes_of_it() {
+    let stream = stream(
+        "{ events: { only: [Ride*] }, identifies: true, currents: { \
+         types: { except: [users.canvas.*] }, unknown_types: hold, \
+         sample: { users.messages.email.Click: 50% }, roll_up: { users.messages.email.Open: day } } }",
+    );
+    let mut volume = Volume::of(&stream);
+    let user_ids: Vec<String> = (0..100).map(|number| format!("customer-{number}")).collect();
+    for user_id in &user_ids {
+        let user_id = Some(user_id.as_str());
+        let click = open_with(|currents| currents.event_type = "users.messages.email.Click");
+        volume.add(&Applied::Event(AppliedEvent {
+            user_id,
+            event_type: "[Appboy] Email Click",
+            ..click
+        }));
+        for _ in 0..3 {
+            volume.add(&Applied::Event(AppliedEvent { user_id, ..open() }));
+        }
+    }
+    let entry = open_with(|currents| currents.event_type = "users.canvas.Entry");
+    let kiosk = open_with(|currents| currents.event_type = "users.messages.kiosk.Opened");
+    for item in [
+        Applied::Event(event()),
+        Applied::Event(AppliedEvent { event_type: "Scrolled", ..event() }),
+        Applied::Event(AppliedEvent { project: "other", ..event() }),
+        Applied::Event(AppliedEvent { user: AmplitudeId::NOBODY, ..open() }),
+        Applied::Event(AppliedEvent { event_type: "[Appboy] Canvas Entry", ..entry }),
+        Applied::Event(AppliedEvent { event_type: "[Appboy] Kiosk Opened", ..kiosk }),
+        Applied::Identify(identify()),
+        Applied::Erased,
+    ] {
+        volume.add(&item);
+    }
+    let lines: Vec<String> = volume
+        .finish()
+        .into_iter()
+        .map(|(name, volume)| {
+            let TypeVolume { in_log, kept, sampled_out, rolled_up, discarded, refused, .. } = volume;
+            assert!(!volume.is_estimate);
+            assert_eq!(volume.is_event, name.event_type != "$identify");
+            format!(
+                "{}: {in_log} in the log, {kept} kept, {sampled_out} sampled out, {rolled_up} rolled up, \
+                 {discarded} discarded, {refused} refused",
+                name.event_type
+            )
+        })
+        .collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    $identify: 1 in the log, 1 kept, 0 sampled out, 0 rolled up, 0 discarded, 0 refused
+    Ride Requested: 1 in the log, 1 kept, 0 sampled out, 0 rolled up, 0 discarded, 0 refused
+    Scrolled: 1 in the log, 0 kept, 0 sampled out, 0 rolled up, 0 discarded, 0 refused
+    [Appboy] Canvas Entry: 1 in the log, 0 kept, 0 sampled out, 0 rolled up, 0 discarded, 0 refused
+    [Appboy] Email Click: 100 in the log, 57 kept, 43 sampled out, 0 rolled up, 0 discarded, 0 refused
+    [Appboy] Email Open: 301 in the log, 100 kept, 0 sampled out, 200 rolled up, 1 discarded, 0 refused
+    [Appboy] Kiosk Opened: 1 in the log, 0 kept, 0 sampled out, 0 rolled up, 0 discarded, 1 refused
+    ");
+}
+
 proptest! {
     /// Whatever a client wrote goes on, and is JSON.
     #[test]

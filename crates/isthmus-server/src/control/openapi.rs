@@ -28,6 +28,7 @@ mod tests {
             include_str!("profiles.rs"),
             include_str!("reconcile.rs"),
             include_str!("unmatched.rs"),
+            include_str!("volume.rs"),
         ];
         let routed: Vec<_> = files
             .iter()

@@ -1,6 +1,7 @@
 //! `isthmus streams`: what a running server's streams have done.
 
 mod bill;
+mod plan;
 mod samples;
 mod unmatched;
 
@@ -28,6 +29,8 @@ enum Action {
     Samples(samples::Arguments),
     /// Show what streams cost day by day, in objects, requests and data points, and what was saved.
     Bill(bill::Arguments),
+    /// Show how many events a stream would make at Amplitude, by what was accepted lately.
+    Plan(plan::Arguments),
     /// Show users whom the destination does not know although something was delivered for them.
     Unmatched(unmatched::Arguments),
 }
@@ -36,6 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Some(Action::Samples(arguments)) => return samples::run(arguments).await,
         Some(Action::Bill(arguments)) => return bill::run(arguments).await,
+        Some(Action::Plan(arguments)) => return plan::run(arguments).await,
         Some(Action::Unmatched(arguments)) => return unmatched::run(arguments).await,
         None => {}
     }
