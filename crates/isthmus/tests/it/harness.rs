@@ -12,5 +12,6 @@ pub(crate) mod lab;
 pub(crate) mod load;
 pub(crate) mod patience;
 pub(crate) mod process;
+pub(crate) mod scripted_amplitude;
 
 pub(crate) use self::patience::eventually;

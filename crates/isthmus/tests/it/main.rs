@@ -23,6 +23,7 @@ mod destinations;
 mod door;
 mod erasure;
 mod faults;
+mod forwarding;
 mod full_circle;
 mod harness;
 mod hostile;
