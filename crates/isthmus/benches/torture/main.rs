@@ -17,6 +17,7 @@
 #[path = "../../tests/it/harness"]
 #[expect(dead_code, reason = "the tests look at more than this does")]
 mod harness {
+    pub(crate) mod amplitude;
     pub(crate) mod braze;
     pub(crate) mod comparison;
     pub(crate) mod http;
@@ -25,20 +26,21 @@ mod harness {
     pub(crate) mod patience;
     pub(crate) mod process;
 }
+mod circle;
 mod control;
 mod report;
 mod rows;
 mod scenario;
 
 use self::report::Report;
-use self::rows::{ROWS, Row};
+use self::rows::{ROWS, Row, Way};
 use anyhow::{Context, bail};
 use clap::Parser;
 use isthmus_core::seam::{Random, SeededRandom};
 use std::process::ExitCode;
 
 /// What a run that only proves that this works is made of.
-const SMOKE: [&str; 2] = ["kill", "lost-answers"];
+const SMOKE: [&str; 3] = ["kill", "lost-answers", "circle-kill"];
 
 /// Options, as `cargo xtask torture` passes them on.
 #[derive(Debug, Parser)]
@@ -78,7 +80,10 @@ fn main() -> anyhow::Result<ExitCode> {
             let seed = seeds.next_u64();
             eprintln!("{} {round}/{rounds}, seed {seed:016x}: {}", row.name, row.about);
             // A round that fails says why as it ends; the others go on.
-            let outcome = std::panic::catch_unwind(|| scenario::run(row, seed, smoke));
+            let outcome = std::panic::catch_unwind(|| match row.way {
+                Way::ToBraze => scenario::run(row, seed, smoke),
+                Way::Circle => circle::run(row, seed, smoke),
+            });
             report.add(row, outcome.ok());
         }
     }

@@ -143,6 +143,8 @@ fn policy_name(policy: Policy) -> &'static str {
     match policy {
         Policy::AtLeastOnce => "at least once",
         Policy::AtMostOnce => "at most once",
+        Policy::Forwarded => "products to Amplitude",
+        Policy::Returned => "Currents to Amplitude",
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) enum Policy {
     AtLeastOnce,
     /// It is not.
     AtMostOnce,
+    /// Products' events for Amplitude: sent again, and kept once by their `insert_id`.
+    Forwarded,
+    /// The same for what Currents brought.
+    Returned,
 }
 
 /// A stream, the events it takes, and how it delivers them.
@@ -63,11 +67,13 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// How many are doubled that the server does not list. At most once, none may be.
+    /// How many are doubled that the server does not list. At most once or at Amplitude, none may be.
     pub(crate) fn unlisted(&self) -> u64 {
         match self.policy {
             Policy::AtLeastOnce => self.compared.unlisted(&self.listed),
-            Policy::AtMostOnce => self.compared.unlisted(&Listed::Count(0)),
+            Policy::AtMostOnce | Policy::Forwarded | Policy::Returned => {
+                self.compared.unlisted(&Listed::Count(0))
+            }
         }
     }
 }
@@ -83,7 +89,7 @@ pub(crate) fn run(row: &Row, seed: u64, brief: bool) -> Vec<Finding> {
     load.during(|| {
         for act in row.acts {
             moment(&load, &random, brief);
-            perform(*act, &mut lab, &load, &random);
+            perform(*act, &mut lab, &load, &random, &|_| {});
         }
         moment(&load, &random, brief);
         mend(&lab);
@@ -121,8 +127,8 @@ pub(crate) fn run(row: &Row, seed: u64, brief: bool) -> Vec<Finding> {
 fn resources(row: &Row) -> String {
     let streams = STREAMS.map(|stream| {
         let delivery = match stream.policy {
-            Policy::AtLeastOnce => "",
             Policy::AtMostOnce => ", delivery: at_most_once",
+            _ => "",
         };
         format!(
             "---\nkind: stream\nname: {}\nproject: shop\ndestination: braze\nenabled: true\n\
@@ -141,13 +147,29 @@ fn resources(row: &Row) -> String {
 }
 
 /// Lets the load go on until a random moment.
-fn moment(load: &Load, random: &SeededRandom, brief: bool) {
+pub(crate) fn moment(load: &Load, random: &SeededRandom, brief: bool) {
     load.go_on(UPLOADS_MIN);
     let most = if brief { 100 } else { 600 };
     pause_for(Duration::from_millis(random.below(most)));
 }
 
-fn perform(act: Act, lab: &mut Lab, load: &Load, random: &SeededRandom) {
+/// Does `act`, and `restarted` whenever the server runs again, on another port.
+pub(crate) fn perform(
+    act: Act,
+    lab: &mut Lab,
+    load: &Load,
+    random: &SeededRandom,
+    restarted: &dyn Fn(&Lab),
+) {
+    let start = |lab: &mut Lab| {
+        lab.start();
+        load.follow(lab);
+        restarted(lab);
+    };
+    let kill = |lab: &mut Lab| {
+        lab.take_server().kill();
+        start(lab);
+    };
     match act {
         Act::Fail(rules) => {
             for rule in rules {
@@ -156,24 +178,23 @@ fn perform(act: Act, lab: &mut Lab, load: &Load, random: &SeededRandom) {
             }
         }
         Act::Mend => mend(lab),
-        Act::Kill => kill(lab, load),
+        Act::Kill => kill(lab),
         Act::KillInFlight => {
             eventually("requests are unanswered", || match control::in_flight(lab) {
                 0 => Err("none is".to_owned()),
                 _ => Ok(()),
             });
-            kill(lab, load);
+            kill(lab);
         }
         Act::KillTwice => {
-            kill(lab, load);
+            kill(lab);
             pause_for(Duration::from_millis(random.below(200)));
-            kill(lab, load);
+            kill(lab);
         }
         Act::Stop => {
             let status = lab.take_server().stop();
             assert!(status.success(), "the orderly stop ended with {status}");
-            lab.start();
-            load.follow(lab);
+            start(lab);
         }
         Act::Freeze => {
             lab.sandbox().signal("STOP");
@@ -184,7 +205,7 @@ fn perform(act: Act, lab: &mut Lab, load: &Load, random: &SeededRandom) {
 }
 
 /// Takes the faults away once all have struck: as often as they may, or at all.
-fn mend(lab: &Lab) {
+pub(crate) fn mend(lab: &Lab) {
     eventually("every fault strikes", || {
         let rules = lab.braze().faults();
         let waits = rules
@@ -193,12 +214,6 @@ fn mend(lab: &Lab) {
         waits.map_or(Ok(()), |rule| Err(rule.to_string()))
     });
     lab.braze().mend();
-}
-
-fn kill(lab: &mut Lab, load: &Load) {
-    lab.take_server().kill();
-    lab.start();
-    load.follow(lab);
 }
 
 /// Waits until everything that was uploaded is delivered, refused or listed.

@@ -114,7 +114,7 @@ impl Load {
             events.push(json!({
                 "event_type": kind.event_type,
                 "user_id": format!("load-user-{user}"),
-                "device_id": format!("load-device-{client}"),
+                "device_id": format!("load-device-{user}"),
                 "insert_id": uid,
                 "event_properties": { "uid": uid },
             }));
