@@ -267,10 +267,8 @@ impl Deliveries {
         });
         let (engine, handle) = Engine::open(parts, specs.collect())?;
         let engine = engine.recording_to(Arc::new(ground.history.clone()));
-        let engine = match destination.told_back {
-            true => engine.noting_in(ground.echoes.clone()),
-            false => engine,
-        };
+        let engine =
+            if destination.told_back { engine.noting_in(ground.echoes.clone()) } else { engine };
         let mirror = Mirror::open(&ground.state, name)?;
         let mirrors = match &destination.resource.settings {
             DestinationSettings::Braze(settings) => settings.mirror,

@@ -134,7 +134,7 @@ impl Settling {
                 continue;
             }
             let vendor = served.destination.vendor.destination();
-            for stream in served.handle.status().streams.iter() {
+            for stream in &served.handle.status().streams {
                 if stream.counts.parked == 0 {
                     continue;
                 }

@@ -24,11 +24,10 @@ pub(super) fn object(
                 "`insert_id` is required: without it, sending again may double it".to_owned()
             );
         }
-        EVENTS => {}
         IDENTIFY if object.contains_key("event_type") => {
             return Err("`event_type` has no meaning here".to_owned());
         }
-        IDENTIFY => {}
+        EVENTS | IDENTIFY => {}
         GROUP_IDENTIFY => {
             let missing =
                 ["group_type", "group_value"].into_iter().find(|field| text(field).is_none());

@@ -49,14 +49,14 @@ pub(super) fn judge(batch: &[Delivery], reply: &Reply, upload: Upload) -> Vec<Ve
                 format!("{} that is not an answer of Amplitude: {}", reply.status, reply.excerpt());
             all(Verdict::Pause { reason })
         }
-        400 => match body.refuses_all(reply) {
-            Some(reason) => all(Verdict::Pause { reason }),
-            None => {
-                let pause = pause_of(call, upload);
-                body.listed(batch, pause, &reason)
-                    .unwrap_or_else(|| all(Verdict::Split { reason, too_many: false }))
+        400 => {
+            if let Some(reason) = body.refuses_all(reply) {
+                return all(Verdict::Pause { reason });
             }
-        },
+            let pause = pause_of(call, upload);
+            body.listed(batch, pause, &reason)
+                .unwrap_or_else(|| all(Verdict::Split { reason, too_many: false }))
+        }
         // More bytes than it takes, or more events: halving finds out.
         413 => all(Verdict::Split { reason, too_many: false }),
         429 => {
