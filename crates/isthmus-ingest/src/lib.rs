@@ -9,4 +9,5 @@ pub mod applier;
 mod currents;
 pub mod door;
 pub mod erasure;
+pub mod follow;
 pub mod metrics;

@@ -27,3 +27,11 @@ pub const CURRENTS_UNUSABLE: &str = "isthmus_currents_unusable_total";
 pub const CURRENTS_DUPLICATES: &str = "isthmus_currents_duplicates_total";
 /// Entries of the quarantine dropped because there were too many newer ones, by `source`.
 pub const QUARANTINE_DROPPED: &str = "isthmus_currents_quarantine_dropped_total";
+/// Files of Currents sources that were read to their end, by `source` and `outcome`.
+pub const FILES_READ: &str = "isthmus_currents_files_read_total";
+/// Bytes of those files as they are stored, by `source`.
+pub const FILE_BYTES: &str = "isthmus_currents_files_bytes_total";
+/// Files that were found and are not read to their end, by `source`.
+pub const FILES_PENDING: &str = "isthmus_currents_files_pending";
+/// Age of the oldest of them in seconds, by `source`.
+pub const FILES_LAG: &str = "isthmus_currents_files_lag_seconds";
