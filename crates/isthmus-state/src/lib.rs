@@ -4,6 +4,7 @@
 //! Everything that matters can be rebuilt from the logs; nothing here decides anything. Each module owns
 //! its keyspaces and their key and value formats, which are versioned bytes.
 
+pub mod currents_counts;
 pub mod currents_files;
 pub mod currents_ids;
 pub mod cursor;

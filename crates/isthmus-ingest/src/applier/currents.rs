@@ -14,6 +14,7 @@ use isthmus_core::record::{
 };
 use isthmus_core::{AmplitudeId, Place, Timestamp};
 use isthmus_state::StateError;
+use isthmus_state::currents_counts::CurrentsCounts;
 use isthmus_state::currents_ids::CurrentsId;
 use isthmus_state::people::IdKind;
 use isthmus_state::quarantine::Quarantined;
@@ -55,18 +56,22 @@ impl<'a> Gathering<'a> {
         let braze_id = beside.braze_id.as_deref().map(|id| self.own(id));
         let ids =
             Ids { user: event.user_id, device: event.device_id.or(known_as), braze: braze_id };
+        let came = CurrentsCounts { received_at: Some(batch.received_at), ..Default::default() };
         if directory.refuses(batch.project, ids) {
             self.dropped.refused += 1;
+            directory.count_currents(currents.source, CurrentsCounts { refused: 1, ..came });
             return Ok(());
         }
         let at = event.time.unwrap_or(batch.received_at);
         let id = event.insert_id.unwrap_or_default();
         let id = CurrentsId::of(currents.scope, Timestamp::from_millis(at), id);
         if !directory.first_of_currents(id)? {
-            self.dropped.duplicates += 1;
-            *self.dropped.of_currents.entry(currents.source.to_owned()).or_default() += 1;
+            self.drop_duplicate(directory, currents.source, came);
             return Ok(());
         }
+        let newest_event_at = Some(at);
+        directory
+            .count_currents(currents.source, CurrentsCounts { events: 1, newest_event_at, ..came });
         let received = received(event, &beside, at);
         let shown = appear(&received, form);
         let not_exported = match shown.export {
@@ -149,6 +154,12 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
+    fn drop_duplicate(&mut self, directory: &mut Directory, source: &str, came: CurrentsCounts) {
+        self.dropped.duplicates += 1;
+        *self.dropped.of_currents.entry(source.to_owned()).or_default() += 1;
+        directory.count_currents(source, CurrentsCounts { duplicates: 1, ..came });
+    }
+
     fn facts(&self, shown: &Appearance<'_>) -> CurrentsEvent<'a> {
         let facts = &shown.facts;
         let own = |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| self.own(text));
@@ -179,13 +190,20 @@ impl<'a> Gathering<'a> {
             return Ok(());
         }
         let Shared { batch, currents, .. } = shared;
+        let came = CurrentsCounts { received_at: Some(batch.received_at), ..Default::default() };
         let scope = format!("{}\0unusable", currents.scope);
-        let id = CurrentsId::of(&scope, Timestamp::default(), unusable.raw);
+        // Of what is missing from a damaged file there is no text.
+        let of_file = unusable
+            .raw
+            .is_empty()
+            .then(|| format!("{}\0{}", unusable.file.unwrap_or_default(), unusable.reason));
+        let text = of_file.as_deref().unwrap_or(unusable.raw);
+        let id = CurrentsId::of(&scope, Timestamp::default(), text);
         if !directory.first_of_currents(id)? {
-            self.dropped.duplicates += 1;
-            *self.dropped.of_currents.entry(currents.source.to_owned()).or_default() += 1;
+            self.drop_duplicate(directory, currents.source, came);
             return Ok(());
         }
+        directory.count_currents(currents.source, CurrentsCounts { unusable: 1, ..came });
         let entry = Quarantined {
             project: batch.project.to_owned(),
             raw: unusable.raw.to_owned(),

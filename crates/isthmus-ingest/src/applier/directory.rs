@@ -6,6 +6,7 @@ use isthmus_core::identity::mapping;
 use isthmus_core::record::Applied;
 use isthmus_core::seam::Random;
 use isthmus_core::{AmplitudeId, Place, Timestamp};
+use isthmus_state::currents_counts::{CountsOfCurrents, CurrentsCounts};
 use isthmus_state::currents_ids::{CurrentsId, CurrentsIds};
 use isthmus_state::cursor::{ApplierCursor, Cursors};
 use isthmus_state::groups::Groups;
@@ -36,6 +37,7 @@ pub(super) struct Directory {
     groups: Groups,
     seen: Seen,
     currents_ids: CurrentsIds,
+    currents_counts: CountsOfCurrents,
     quarantine: QuarantineWriter,
     past: PastValues,
     map: UserMap,
@@ -55,6 +57,8 @@ pub(super) struct Directory {
     sighted: HashMap<EventKey, Timestamp>,
     /// Events of Currents that state does not have yet.
     exported: BTreeSet<CurrentsId>,
+    /// What sources of Currents came to, which state does not count yet.
+    counted: BTreeMap<String, CurrentsCounts>,
     /// What is put aside or let go and state does not know of yet.
     put_aside: Changes,
     /// Group properties that state does not have yet.
@@ -126,6 +130,7 @@ impl Directory {
             groups: Groups::open(state)?,
             seen: Seen::open(state, window)?,
             currents_ids: CurrentsIds::open(state)?,
+            currents_counts: CountsOfCurrents::open(state)?,
             quarantine: QuarantineWriter::open(state)?,
             past: PastValues::open(state)?,
             map: UserMap::open(state)?,
@@ -141,6 +146,7 @@ impl Directory {
             linked: BTreeMap::new(),
             sighted: HashMap::new(),
             exported: BTreeSet::new(),
+            counted: BTreeMap::new(),
             put_aside: Changes::new(),
             regrouped: BTreeMap::new(),
             former: BTreeMap::new(),
@@ -460,6 +466,14 @@ impl Directory {
         Ok(true)
     }
 
+    /// Counts what `source` of Currents brought.
+    pub(super) fn count_currents(&mut self, source: &str, more: CurrentsCounts) {
+        match self.counted.get_mut(source) {
+            Some(counted) => *counted = counted.plus(more),
+            None => drop(self.counted.insert(source.to_owned(), more)),
+        }
+    }
+
     /// What is put aside under `place` of `source`.
     pub(super) fn quarantined(
         &self,
@@ -538,6 +552,9 @@ impl Directory {
         }
         for id in std::mem::take(&mut self.exported) {
             self.currents_ids.put(&mut batch, id);
+        }
+        for (source, more) in std::mem::take(&mut self.counted) {
+            self.currents_counts.add(&mut batch, &source, more)?;
         }
         let changes = std::mem::take(&mut self.put_aside);
         for (source, dropped) in self.quarantine.put(&mut batch, changes) {

@@ -43,6 +43,8 @@ pub struct CurrentsSource {
     pub form: Form,
     /// Without one, everybody is let in.
     pub token: Option<Secret>,
+    /// Whether posts are taken at all: some sources have files alone.
+    pub posted: bool,
 }
 
 /// Whether events are what we told Braze ourselves.
@@ -151,6 +153,9 @@ impl Door {
     ) -> Result<AdmittedSource, Answer> {
         let admitted = match self.currents.entrance(source) {
             None => Err(refused(404, "no such Currents source")),
+            Some(entrance) if !entrance.source.posted => {
+                Err(refused(404, "this Currents source takes no posts"))
+            }
             Some(entrance) => match &entrance.source.token {
                 Some(token) if !is_shown(token, authorization) => {
                     Err(refused(401, "the token is wrong or missing"))

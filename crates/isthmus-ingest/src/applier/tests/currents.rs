@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::door::{CurrentsSource, Door, DoorRules, Echoes, NobodyMapped, Recognised};
-use isthmus_braze::currents::{Form, Received, read_batch};
+use isthmus_braze::currents::{Form, Received, Unusable, read_batch};
 use isthmus_core::AmplitudeId;
 use isthmus_core::record::Mend;
+use isthmus_state::currents_counts::{CountsOfCurrents, CurrentsCounts};
 use isthmus_state::quarantine::Quarantine;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ fn source(name: &str, scope: &str) -> CurrentsSource {
         destination: None,
         form: Form::default(),
         token: None,
+        posted: true,
     }
 }
 
@@ -312,6 +314,43 @@ async fn what_is_no_event_is_put_aside_once_and_let_go_when_it_is_mended() {
     bench.post("posts", &[broken]).await;
     bench.apply().await;
     assert_eq!(bench.quarantined("posts"), [], "Braze sent it again");
+}
+
+#[tokio::test]
+async fn each_damaged_file_is_put_aside_once() {
+    let bench = Bench::new();
+    let cut = |reason: &str| Unusable { raw: "".into(), reason: reason.to_owned() };
+    for (file, reason) in [("x", "cut"), ("y", "cut"), ("x", "cut"), ("x", "strange")] {
+        let door = bench.door();
+        door.accept_events("files", vec![], vec![cut(reason)], Some(file)).await.unwrap();
+    }
+    bench.apply().await;
+    let quarantine = Quarantine::open(&bench.state).unwrap();
+    let listed = quarantine.list("files", None, 100).unwrap();
+    let told: Vec<_> = listed
+        .iter()
+        .map(|(_, entry)| (entry.file.as_deref().unwrap_or_default(), &*entry.reason))
+        .collect();
+    assert_eq!(told, [("x", "cut"), ("y", "cut"), ("x", "strange")]);
+}
+
+#[tokio::test]
+async fn what_a_source_came_to_is_counted() {
+    let bench = Bench::new();
+    let user = r#""external_user_id":"ana""#;
+    bench.post("posts", &[open("a-1", user), open("a-2", user), "7".to_owned()]).await;
+    bench.post("files", &[open("a-1", user), open("a-3", user), "7".to_owned()]).await;
+    bench.apply().await;
+    bench.post("posts", &[open("a-3", user)]).await;
+    bench.apply().await;
+    let counts = CountsOfCurrents::open(&bench.state).unwrap();
+    let of = |source| {
+        let CurrentsCounts { events, duplicates, unusable, newest_event_at, .. } =
+            counts.get(source).unwrap();
+        assert_eq!(newest_event_at, Some(SECONDS * 1_000));
+        (events, duplicates, unusable)
+    };
+    assert_eq!((of("posts"), of("files")), ((2, 1, 1), (1, 2, 0)));
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ impl Bench {
             destination: Some("braze".to_owned()),
             form: Form::default(),
             token: token.map(Secret::new),
+            posted: true,
         };
         door.set_currents([source("posts", Some(TOKEN)), source("files", None)]);
         Self { _folder: folder, intake, door }

@@ -22,6 +22,7 @@ impl Bench {
             destination: None,
             form: Form::default(),
             token: None,
+            posted: true,
         }]);
         let admitted = door.admit_currents("posts", None).unwrap();
         for body in bodies {
