@@ -148,6 +148,43 @@ pub(crate) fn endpoint(text: &String) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Where files are: a bucket, a folder, or a path.
+pub(crate) fn files_url(url: &String) -> Result<(), Wrong> {
+    not_blank(url)?;
+    let Some((scheme, rest)) = url.split_once("://") else { return Ok(()) };
+    match (scheme, rest.split('/').next().unwrap_or_default()) {
+        ("s3", "") => Err(Wrong::new(format!("names no bucket: `{}`", clip(url)))
+            .hint("write s3://BUCKET/PREFIX")),
+        ("s3", _) if rest.contains(['?', '#', '@']) => Err(Wrong::new(format!(
+            "may not have a query, a fragment or credentials: `{}`",
+            clip(url)
+        ))),
+        ("s3", _) | ("file", "") => Ok(()),
+        ("file", _) => Err(Wrong::new(format!("names a machine: `{}`", clip(url)))
+            .hint("write file:///FOLDER, with three strokes")),
+        _ => {
+            Err(Wrong::new(format!("must be a folder or begin with s3://, found `{}`", clip(url))))
+        }
+    }
+}
+
+/// The address of something that speaks HTTP, where it is given.
+pub(crate) fn none_or_web_address(address: &Option<String>) -> Result<(), Wrong> {
+    let Some(address) = address else { return Ok(()) };
+    let url = Url::parse(address)
+        .map_err(|error| Wrong::new(format!("is not a URL: `{}`: {error}", clip(address))))?;
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(Wrong::new(format!(
+            "must begin with https:// or http://, found `{}`",
+            clip(address)
+        )));
+    }
+    if url.username() != "" || url.password().is_some() {
+        return Err(Wrong::new("may not carry a user name or a password"));
+    }
+    Ok(())
+}
+
 /// Whether a URL leads to this machine.
 pub(crate) fn is_loopback(endpoint: &str) -> bool {
     let url = Url::parse(endpoint).ok();

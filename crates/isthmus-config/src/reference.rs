@@ -5,7 +5,7 @@ use crate::resource::{
     AmplitudeDestination, AmplitudeLimits, Anonymous, BrazeDestination, BrazeLimits, BudgetShares,
     CurrentsNames, CurrentsSource, Filter, Forward, ForwardCurrents, IdentifyBy, PersonalData,
     Project, PropertyRef, RetryLimits, SelectedEvent, SelectedProperty, SendEvents, SendUsers,
-    Stream, Throttle,
+    SourceFiles, Stream, Throttle,
 };
 use crate::server::{DeliveryConfig, HttpConfig, IngestConfig, LogConfig, ServerConfig};
 use crate::shape::Shape;
@@ -85,6 +85,7 @@ pub fn reference_page() -> String {
     section::<ForwardCurrents>(&mut page);
     section::<PersonalData>(&mut page);
     section::<CurrentsSource>(&mut page);
+    section::<SourceFiles>(&mut page);
     section::<CurrentsNames>(&mut page);
     page.truncate(page.trim_end().len());
     page.push('\n');
@@ -126,6 +127,6 @@ mod tests {
     fn the_example_on_the_page_is_good() {
         let resources = crate::parse_resources(EXAMPLE, "example.yaml").unwrap();
         assert_eq!(crate::check_references(&resources), []);
-        assert_eq!(resources.len(), 4);
+        assert_eq!(resources.len(), 5);
     }
 }

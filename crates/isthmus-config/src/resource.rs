@@ -12,7 +12,7 @@ mod retry;
 mod stream;
 
 pub(crate) use currents_source::literal_token;
-pub use currents_source::{CurrentsNames, CurrentsSource};
+pub use currents_source::{CurrentsNames, CurrentsSource, SourceFiles};
 pub use destination::{
     AmplitudeDestination, AmplitudeLimits, BrazeDestination, BrazeLimits, BudgetShares, Contract,
     Destination, DestinationSettings, OnErasure, Upload,

@@ -6,10 +6,12 @@ use isthmus_braze::Braze;
 use isthmus_braze::currents::Form;
 use isthmus_config::resource::{
     AmplitudeDestination, AmplitudeLimits, BrazeDestination, BrazeLimits, CurrentsNames,
-    CurrentsSource, Destination, DestinationSettings, OnErasure, Project, Stream, Upload,
+    CurrentsSource, Destination, DestinationSettings, OnErasure, Project, SourceFiles, Stream,
+    Upload,
 };
 use isthmus_config::{Diagnostic, Loaded, Problem, Resource, Secret, SecretError, SecretRef, Spec};
 use isthmus_ingest::door;
+use isthmus_ingest::follow::{Bucket, BucketSettings, FollowerSettings, S3Keys};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) struct Assembly {
     pub(crate) streams: Vec<AssembledStream>,
     /// What Braze may post to.
     pub(crate) currents: Vec<door::CurrentsSource>,
+    /// Files of those sources that have some, by the name of the source.
+    pub(crate) files: BTreeMap<String, AssembledFiles>,
 }
 
 /// A destination with its credentials.
@@ -35,6 +39,13 @@ pub(crate) struct AssembledDestination {
     pub(crate) vendor: Vendor,
     /// Whether a Currents source brings back what it was told.
     pub(crate) told_back: bool,
+}
+
+/// The files of a Currents source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AssembledFiles {
+    pub(crate) bucket: BucketSettings,
+    pub(crate) settings: FollowerSettings,
 }
 
 /// A stream with its mapping.
@@ -98,6 +109,13 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
             }
             Spec::Stream(_) => {}
             Spec::CurrentsSource(source) => {
+                match source.files.as_ref().map(|files| build_files(resource, source, files)) {
+                    Some(Ok(files)) => drop(assembly.files.insert(source.name.clone(), files)),
+                    Some(Err(problems)) => {
+                        found.extend(problems.into_iter().map(|each| resource.diagnose(each)));
+                    }
+                    None => {}
+                }
                 match source.token.as_ref().map(|token| resolve(resource, token)).transpose() {
                     Ok(token) => assembly.currents.push(door::CurrentsSource {
                         name: source.name.clone(),
@@ -106,6 +124,7 @@ pub(crate) fn assemble(resources: &[Resource]) -> Result<Assembly, Vec<Diagnosti
                         destination: source.destination.clone(),
                         form: form(&source.names),
                         token,
+                        posted: source.takes_posts(),
                     }),
                     Err(error) => {
                         found.push(resource.diagnose(Problem::new("token", error.to_string())));
@@ -155,6 +174,60 @@ fn is_told_back(resources: &[Resource], destination: &str) -> bool {
         Spec::CurrentsSource(source) => source.destination.as_deref() == Some(destination),
         _ => false,
     })
+}
+
+/// What is followed, with its keys. Whether it is there is only asked when it is followed: a folder
+/// that is not mounted yet holds up nothing else.
+fn build_files(
+    resource: &Resource,
+    source: &CurrentsSource,
+    files: &SourceFiles,
+) -> Result<AssembledFiles, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut key = |name: &str, key: &Option<SecretRef>| {
+        let resolved = key.as_ref().map(|key| resolve(resource, key)).transpose();
+        resolved.unwrap_or_else(|error| {
+            problems.push(Problem::new(&format!("files.{name}"), error.to_string()));
+            None
+        })
+    };
+    let exposed = |key: Secret| key.expose().to_owned();
+    let (id, secret) = (
+        key("access_key_id", &files.access_key_id),
+        key("secret_access_key", &files.secret_access_key),
+    );
+    let session_token = key("session_token", &files.session_token).map(exposed);
+    let keys = id.zip(secret).map(|(id, secret)| S3Keys {
+        access_key_id: exposed(id),
+        secret_access_key: exposed(secret),
+        session_token,
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let url = match files.url.contains("://") {
+        true => files.url.clone(),
+        false => resource.folder.join(&files.url).display().to_string(),
+    };
+    let bucket = BucketSettings {
+        url,
+        endpoint: files.endpoint.clone(),
+        region: files.region.clone(),
+        keys,
+    };
+    if files.is_bucket()
+        && let Err(error) = Bucket::open(&bucket)
+    {
+        return Err(vec![Problem::new(&format!("files.{}", error.field), error.message)]);
+    }
+    let settings = FollowerSettings {
+        source: source.name.clone(),
+        poll: files.poll,
+        list_everything: files.list_everything,
+        from_the_beginning: files.from_the_beginning,
+        settle: files.settle,
+    };
+    Ok(AssembledFiles { bucket, settings })
 }
 
 /// What the ids of `source` are unique within: the source at the end of those whose events it shares.
@@ -257,5 +330,30 @@ mod tests {
         let assembly = assemble(&resources).unwrap();
         let scopes: Vec<_> = assembly.currents.iter().map(|source| source.scope.as_str()).collect();
         assert_eq!(scopes, ["posts", "posts", "posts", "other"]);
+    }
+
+    #[test]
+    fn files_are_where_the_source_says_and_what_is_wrong_with_them_names_the_key() {
+        let read = |files: &str| {
+            let text = format!(
+                "kind: currents_source\nname: files\nproject: shop\nfiles: {{ {files} }}\n"
+            );
+            assemble(&isthmus_config::parse_resources(&text, "loop.yaml").unwrap())
+        };
+        let assembly = read("url: exports, poll: 5s").unwrap();
+        let files = &assembly.files["files"];
+        assert_eq!((&*files.bucket.url, files.settings.poll), ("exports", Duration::from_secs(5)));
+        assert!(!assembly.currents[0].posted, "nobody asked for posts");
+        let refused = |files: &str| {
+            let problems = read(files).unwrap_err();
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let keys = "access_key_id: { env: ISTHMUS_TEST_NO_KEY }, secret_access_key: { file: none }";
+        assert_eq!(
+            refused(&format!("url: s3://b, {keys}")),
+            "loop.yaml:4:38: environment variable ISTHMUS_TEST_NO_KEY is not set\n\
+             loop.yaml:4:87: file none cannot be read"
+        );
+        assert!(refused("url: s3://b/a//c").starts_with("loop.yaml:4:15: "));
     }
 }

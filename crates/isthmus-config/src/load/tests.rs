@@ -121,7 +121,27 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         open: false,
         destination: Some("braze".to_owned()),
         same_events_as: None,
+        files: None,
         names: CurrentsNames::default(),
+    };
+    let files = SourceFiles {
+        url: "s3://acme-braze/currents".to_owned(),
+        endpoint: None,
+        region: Some("eu-central-1".to_owned()),
+        access_key_id: None,
+        secret_access_key: None,
+        session_token: None,
+        poll: Duration::from_mins(1),
+        list_everything: Duration::from_hours(1),
+        from_the_beginning: true,
+        settle: Duration::from_mins(10),
+    };
+    let second = CurrentsSource {
+        name: "braze-files".to_owned(),
+        token: None,
+        same_events_as: Some("braze-currents".to_owned()),
+        files: Some(files),
+        ..source.clone()
     };
     assert_eq!(
         specs,
@@ -130,6 +150,7 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
             Spec::Destination(destination),
             Spec::Stream(stream),
             Spec::CurrentsSource(source),
+            Spec::CurrentsSource(second),
         ]
     );
 }

@@ -50,7 +50,7 @@ fn what_a_source_refers_to_is_there_and_no_circle() {
     good
     good
     loop.yaml:11:1: `token` is missing, so anybody could send events
-      hint: write `token: { env: CURRENTS_TOKEN }`, or `open: true` if that is meant
+      hint: write `token: { env: CURRENTS_TOKEN }`, or `open: true` if that is meant; a source that has `files` needs neither
     loop.yaml:15:7: `open` and `token` exclude each other
       hint: remove one of them
     loop.yaml:13:10: unknown project `shp` in currents_source `posts`
@@ -87,5 +87,62 @@ fn a_token_is_written_out_only_for_a_sandbox_on_this_machine() {
       hint: write `{ env: CURRENTS_TOKEN }` or `{ file: currents.token }`
     loop.yaml:14:8: `token` is written out; only a source whose destination is a sandbox on this machine takes it so
       hint: write `{ env: CURRENTS_TOKEN }` or `{ file: currents.token }`
+    ");
+}
+
+#[test]
+fn files_are_in_a_folder_or_a_bucket_and_what_is_wrong_with_them_names_the_key() {
+    let files = |files: &str| {
+        let source = "kind: currents_source\nname: posts\nproject: shop\n";
+        with(&format!("{source}files: {{ {files} }}\n"))
+    };
+    let texts = [
+        files("url: currents"),
+        files("url: file:///srv/currents, poll: 5s, from_the_beginning: false"),
+        files("url: s3://b/currents, region: eu-central-1"),
+        files("url: s3://b, access_key_id: { env: A }, secret_access_key: { file: b.key }"),
+        files(
+            "url: s3://b, endpoint: \"http://127.0.0.1:9000\", access_key_id: a, secret_access_key: b",
+        ),
+        files("poll: 5s"),
+        files("url: \"\""),
+        files("url: s3:///currents"),
+        files("url: gs://b/currents"),
+        files("url: file://srv/currents"),
+        files("url: s3://b, endpoint: storage.example.com"),
+        files("url: s3://b, poll: 0s"),
+        files("url: s3://b, access_key_id: { env: A }"),
+        files("url: s3://b, session_token: { env: A }"),
+        files("url: s3://b, access_key_id: a, secret_access_key: { env: B }"),
+        files("url: currents, region: eu-central-1, access_key_id: { env: A }"),
+        files("url: s3://b, regoin: eu-central-1"),
+    ];
+    assert_snapshot!(texts.map(|text| said(&text)).join("\n"), @r"
+    good
+    good
+    good
+    good
+    good
+    loop.yaml:14:8: missing key `url` in `files` of currents_source `posts`
+    loop.yaml:14:15: `files.url` is empty
+    loop.yaml:14:15: `files.url` names no bucket: `s3:///currents`
+      hint: write s3://BUCKET/PREFIX
+    loop.yaml:14:15: `files.url` must be a folder or begin with s3://, found `gs://b/currents`
+    loop.yaml:14:15: `files.url` names a machine: `file://srv/currents`
+      hint: write file:///FOLDER, with three strokes
+    loop.yaml:14:33: `files.endpoint` is not a URL: `storage.example.com`: relative URL without a base
+    loop.yaml:14:29: `files.poll` must be more than zero
+    loop.yaml:14:38: `access_key_id` is there without `secret_access_key`
+      hint: give both, or none to use what the environment has
+    loop.yaml:14:38: `session_token` is there without `access_key_id`
+      hint: give both, or none to use what the environment has
+    loop.yaml:14:38: `access_key_id` is written out; only a bucket on this machine takes it so
+      hint: write `{ env: NAME }` or `{ file: PATH }`
+    loop.yaml:14:33: `region` is of buckets, and `url` names a folder
+      hint: write `url: s3://BUCKET/PREFIX`, or remove it
+    loop.yaml:14:62: `access_key_id` is of buckets, and `url` names a folder
+      hint: write `url: s3://BUCKET/PREFIX`, or remove it
+    loop.yaml:14:23: unknown key `regoin` in `files` of currents_source `posts`
+      hint: did you mean `region`?
     ");
 }
