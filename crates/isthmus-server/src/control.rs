@@ -1,6 +1,7 @@
 //! The control API, `/control/v1/...`: behind its own token, JSON in and out.
 
 mod bill;
+mod currents;
 mod destinations;
 mod erasures;
 mod jobs;
@@ -51,6 +52,7 @@ pub(crate) fn router(control: Control) -> Router {
         .merge(volume::routes())
         .merge(reconcile::routes())
         .merge(letters::routes())
+        .merge(currents::routes())
         .merge(ledger::routes())
         .merge(profiles::routes())
         .merge(erasures::routes())

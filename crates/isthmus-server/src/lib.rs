@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`server`] opens and runs everything; `assembly` turns resources into what
 //! runs; `listener`, `ingest`, `currents`, `profile_api`, `read_api`, `control` and `health` are HTTP; `runtime` is the server
-//! as the control API sees it; `deliveries`, `echoes`, `erasures`, `jobs`, `retention` and `upkeep` are parts; [`parts`]
+//! as the control API sees it; `following`, `imports`, `deliveries`, `echoes`, `erasures`, `jobs`, `retention` and `upkeep` are parts; [`parts`]
 //! starts and joins them;
 //! [`system`] provides the seams.
 
@@ -14,7 +14,9 @@ mod deliveries;
 mod echoes;
 mod erasures;
 mod folder;
+mod following;
 mod health;
+mod imports;
 mod ingest;
 mod jobs;
 mod listener;

@@ -1,6 +1,7 @@
 //! What the control API answers, as both sides read it.
 
 pub mod bill;
+pub mod currents;
 mod destinations;
 pub mod erasures;
 pub mod jobs;

@@ -1,6 +1,7 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
 pub(crate) mod bill;
+mod currents;
 mod destinations;
 mod erasures;
 mod exports;
@@ -15,6 +16,8 @@ mod volume;
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
+use crate::following::FollowingHandle;
+use crate::imports::Imports;
 use crate::jobs::Jobs;
 use crate::profile_api::ProfileApi;
 use crate::read_api::ReadApi;
@@ -31,6 +34,7 @@ use isthmus_delivery::status::{DestinationStatus, StreamStatus};
 use isthmus_ingest::applier::Progress;
 use isthmus_ingest::door::Door;
 use isthmus_log::Log;
+use isthmus_state::currents_counts::CountsOfCurrents;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
@@ -67,6 +71,9 @@ pub(crate) struct Runtime {
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) quarantine: Quarantine,
+    pub(crate) currents_counts: CountsOfCurrents,
+    pub(crate) following: FollowingHandle,
+    pub(crate) imports: Imports,
     pub(crate) samples: DeliverySamples,
     pub(crate) history: DeliveryHistory,
     pub(crate) read_api: Arc<ReadApi>,
@@ -238,6 +245,7 @@ impl Runtime {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
         self.door.set_currents(assembly.currents.iter().cloned());
+        self.following.take_up(&assembly);
         self.read_api.take_up(&self.catalog, &assembly).await?;
         self.profile_api.take_up(&assembly);
         self.deliveries.reconfigure(Arc::new(assembly)).await?;

@@ -7,6 +7,8 @@ use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
 use crate::echoes::{Guard, Settling};
 use crate::erasures::Erasures;
 use crate::folder::DataFolder;
+use crate::following::Following;
+use crate::imports::{Imports, Order};
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
 use crate::mapped::Mapped;
@@ -29,8 +31,11 @@ use isthmus_delivery::finder::{Finder, FinderConfig, FinderParts, Indexer};
 use isthmus_delivery::history::StoredHistory;
 use isthmus_ingest::applier::{Applier, ApplierConfig, Progress};
 use isthmus_ingest::door::{Door, DoorRules};
+use isthmus_ingest::follow;
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
+use isthmus_state::currents_counts::CountsOfCurrents;
+use isthmus_state::currents_files::CurrentsFiles;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
@@ -43,7 +48,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long the applier may take to work off what is accepted when the server stops; what is left
@@ -78,6 +83,8 @@ pub struct Server {
     indexer: Indexer,
     upkeep: Upkeep,
     settling: Settling,
+    following: Following,
+    import_orders: mpsc::Receiver<Order>,
     runtime: Arc<Runtime>,
     door: Arc<Door>,
 }
@@ -136,6 +143,15 @@ impl Server {
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
         handle.wait_on_disk(&*clock).await;
+        let currents_counts = CountsOfCurrents::open(&state)?;
+        let ground = follow::Ground {
+            intake: door.clone(),
+            files: CurrentsFiles::open(&state)?,
+            clock: clock.clone(),
+        };
+        let (following, following_handle) = Following::new(ground.clone(), &assembly);
+        let (imports, import_orders) =
+            Imports::new(ground, &currents_counts, &intake, applier.progress());
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
@@ -153,6 +169,9 @@ impl Server {
             deliveries: handle,
             dead_letters,
             quarantine: Quarantine::open(&state)?,
+            currents_counts,
+            following: following_handle,
+            imports,
             samples: history.samples,
             history: history.history,
             read_api,
@@ -188,6 +207,8 @@ impl Server {
             indexer,
             upkeep,
             settling,
+            following,
+            import_orders,
             runtime,
             door,
         })
@@ -250,6 +271,8 @@ impl Server {
         let jobs = self.runtime.jobs.clone();
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
         let (upkeep, settling) = (self.upkeep, self.settling);
+        let (following, import_orders) = (self.following, self.import_orders);
+        let imports = self.runtime.imports.clone();
 
         let asked = self.runtime.erasures_asked.clone();
         let erasures =
@@ -259,6 +282,8 @@ impl Server {
         parts.start("door", config.http.stop_timeout, |stop| {
             listener::serve(listener, router, limits, stop)
         });
+        parts.start("following", config.http.stop_timeout, |stop| following.run(stop));
+        parts.start("imports", config.http.stop_timeout, |stop| imports.run(import_orders, stop));
         parts.start_on_thread("applier", DRAIN_TIMEOUT, |stop| async move {
             Ok(applier.run(stop).await?)
         })?;

@@ -84,7 +84,7 @@ impl Bucket {
     }
 
     /// The name of everything in it: the same for every way of writing it.
-    pub(super) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.address_of(self.prefix.as_ref().unwrap_or(&Path::default()))
     }
 

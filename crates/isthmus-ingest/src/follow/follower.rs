@@ -1,6 +1,6 @@
 //! Following: what is new is read, for ever.
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, BucketSettings};
 use super::listing::{Found, Listing};
 use super::reading::{Ended, Ground, Reading, innermost};
 use super::tally::Tally;
@@ -88,6 +88,32 @@ impl Follower {
         }
     }
 
+    /// Follows what `bucket` names until it is asked to stop. What cannot be opened, for example because it
+    /// is not mounted yet, is tried again at each look.
+    pub async fn follow(
+        ground: Ground,
+        bucket: &BucketSettings,
+        settings: FollowerSettings,
+        tally: Arc<Tally>,
+        stop: CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            let error = match Bucket::open(bucket) {
+                Ok(bucket) => return Self::new(ground, bucket, settings, tally, stop).run().await,
+                Err(error) => error,
+            };
+            if tally.view().error.is_none() {
+                tracing::warn!(source = settings.source, %error, "files cannot be followed");
+            }
+            let now = ground.clock.now();
+            tally.change(|view| view.error = Some((now, error.to_string())));
+            tokio::select! {
+                () = ground.clock.sleep(settings.poll) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
     /// Follows until it is asked to stop.
     pub async fn run(mut self) {
         let (clock, stop) = (self.reading.ground.clock.clone(), self.reading.stop.clone());
@@ -114,8 +140,12 @@ impl Follower {
                 tracing::warn!(source, %error, "files cannot be listed");
             }
             self.reading.tally.change(|view| view.error = Some((now, error.to_string())));
-        } else if self.again.is_empty() && view.error.is_some() {
-            self.reading.tally.change(|view| view.error = None);
+        } else {
+            let is_well = self.again.is_empty();
+            self.reading.tally.change(|view| {
+                view.looked_at = Some(now);
+                view.error = view.error.take().filter(|_| !is_well);
+            });
         }
         let lag = view.oldest_pending.map_or(Duration::ZERO, |oldest| now.since(oldest));
         metrics::gauge!(names::FILES_LAG, "source" => source.clone()).set(lag.as_secs_f64());
@@ -144,7 +174,7 @@ impl Follower {
             match Listing::new(one).everything().next().await {
                 Some(Ok(now)) => present.extend(self.wanted(now, true)?),
                 Some(Err(object_store::Error::NotFound { .. })) | None => {
-                    self.reading.tally.done(&found.address);
+                    self.reading.tally.gone(&found.address);
                 }
                 Some(Err(error)) => self.settle(found, Ended::Failed(innermost(&error))),
             }
@@ -193,7 +223,7 @@ impl Follower {
             if let Some((found, record)) = self.wanted(found, self.settings.from_the_beginning)? {
                 if passes && is_old && record.entries == 0 {
                     let passed = FileRecord { standing: Standing::Passed, ..record };
-                    self.reading.tally.done(&found.address);
+                    self.reading.tally.done(&found.address, found.modified);
                     files.put_file(&self.settings.source, &found.address, &passed)?;
                 } else {
                     gathered.push((found, record));
@@ -245,7 +275,7 @@ impl Follower {
         if unread.is_some() {
             self.reading.tally.found(&found.address, found.modified);
         } else {
-            self.reading.tally.done(&found.address);
+            self.reading.tally.done(&found.address, found.modified);
         }
         Ok(unread.map(|record| (found, record)))
     }
@@ -267,7 +297,8 @@ impl Follower {
     fn settle(&mut self, found: Found, ended: Ended) {
         let (source, now) = (&self.settings.source, self.reading.ground.clock.now());
         match ended {
-            Ended::Done | Ended::Gone => self.reading.tally.done(&found.address),
+            Ended::Done => self.reading.tally.done(&found.address, found.modified),
+            Ended::Gone => self.reading.tally.gone(&found.address),
             Ended::Stopped => {}
             Ended::Unsettled => self.try_again(found),
             Ended::Failed(reason) => {

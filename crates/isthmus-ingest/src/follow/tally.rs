@@ -42,6 +42,8 @@ pub struct TallyView {
     pub files_pending: u64,
     /// When the oldest of those was written.
     pub oldest_pending: Option<Timestamp>,
+    /// When the newest file was written that is done, in this run or before.
+    pub newest_done: Option<Timestamp>,
     /// Bytes of files, as they are stored.
     pub bytes: u64,
     pub events: u64,
@@ -53,6 +55,8 @@ pub struct TallyView {
     pub newest_event: Option<Timestamp>,
     /// When events were handed in last.
     pub handed_in_at: Option<Timestamp>,
+    /// When everything that is looked at was looked at last without anything going wrong.
+    pub looked_at: Option<Timestamp>,
     /// What went wrong last, and when; gone once all is well again.
     pub error: Option<(Timestamp, String)>,
 }
@@ -76,8 +80,15 @@ impl Tally {
         self.inner().waiting.insert(address.to_owned(), modified);
     }
 
-    /// The file at `address` is waited for no more.
-    pub(super) fn done(&self, address: &str) {
+    /// The file at `address`, written at `modified`, is done.
+    pub(super) fn done(&self, address: &str, modified: Timestamp) {
+        let mut inner = self.inner();
+        inner.waiting.remove(address);
+        inner.view.newest_done = inner.view.newest_done.max(Some(modified));
+    }
+
+    /// The file at `address` is waited for no more, because it is not there.
+    pub(super) fn gone(&self, address: &str) {
         self.inner().waiting.remove(address);
     }
 

@@ -21,6 +21,7 @@ mod tests {
         let files = [
             include_str!("../control.rs"),
             include_str!("bill.rs"),
+            include_str!("currents.rs"),
             include_str!("erasures.rs"),
             include_str!("jobs.rs"),
             include_str!("ledger.rs"),
