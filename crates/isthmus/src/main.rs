@@ -45,6 +45,10 @@ enum Command {
     Replay(command::replay::Arguments),
     /// List, watch and cancel backfills and replays.
     Jobs(command::jobs::Arguments),
+    /// List the sources of Braze Currents: events, duplicates, files, what is quarantined.
+    Currents(command::currents::Arguments),
+    /// Read files once, while the server runs.
+    Import(command::import::Arguments),
     /// Look at what a destination refused, mend it, send it again or let it go.
     DeadLetters(command::dead_letters::Arguments),
     /// Tell what happened to an event, to a user's events, or to what a stream sent.
@@ -72,6 +76,8 @@ fn main() -> ExitCode {
             Command::Check(arguments) => command::check::run(&arguments),
             Command::Streams(arguments) => command::streams::run(arguments).await,
             Command::Destinations(arguments) => command::destinations::run(arguments).await,
+            Command::Currents(arguments) => command::currents::run(arguments).await,
+            Command::Import(arguments) => command::import::run(arguments).await,
             Command::DeadLetters(arguments) => command::dead_letters::run(arguments).await,
             Command::Backfill(arguments) => command::backfill::run(arguments).await,
             Command::Replay(arguments) => command::replay::run(arguments).await,

@@ -193,9 +193,6 @@ fn print(details: &DeadLetterDetails) {
     line_of(letter);
     out::line(format!("  cause {}, {} attempts", letter.cause, letter.attempts));
     out::line(format!("  accepted {}", letter.accepted_at));
-    if let Some(file) = &letter.file {
-        out::line(format!("  from file {file}"));
-    }
     for past in &letter.history {
         out::line(format!("  before: {}  {}", past.at, past.what));
     }
@@ -215,7 +212,13 @@ fn line_of(letter: &DeadLetterReport) {
         "{} {} {}{notes}: {}",
         letter.rejected_at, letter.id, letter.name, letter.reason
     ));
-    out::line(format!("  {}", letter.payload));
+    if let Some(file) = &letter.file {
+        out::line(format!("  from file {file}"));
+    }
+    // Of what is missing from a damaged file there is no text.
+    if !letter.payload.is_empty() {
+        out::line(format!("  {}", letter.payload));
+    }
 }
 
 /// Whose dead letters they are.
