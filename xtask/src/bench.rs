@@ -14,7 +14,7 @@ struct Bench {
     of_users: bool,
 }
 
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 12] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
@@ -56,6 +56,12 @@ const BENCHES: [Bench; 11] = [
         about: "from the intake log to profiles with many users: events a second, memory",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "applier"],
         of_users: true,
+    },
+    Bench {
+        name: "currents-import",
+        about: "a folder of Avro files of Braze Currents read once, and one of four times its size",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "currents-import"],
+        of_users: false,
     },
     Bench {
         name: "mirror",
@@ -122,7 +128,7 @@ pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
         );
         for bench in &BENCHES {
             let users = if bench.of_users { " (--users N, a million by default)" } else { "" };
-            say(format_args!("  {:<9} {}{users}", bench.name, bench.about));
+            say(format_args!("  {:<15} {}{users}", bench.name, bench.about));
         }
         return Ok(());
     }

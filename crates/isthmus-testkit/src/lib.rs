@@ -3,4 +3,5 @@
 //! Everything follows from a seed, so a run can be repeated.
 
 pub mod bulk;
+pub mod currents;
 pub mod shop;

@@ -3,7 +3,7 @@
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How long a bucket may send nothing of a file that is being read.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long one request is tried again before whoever asked is told; they come again by themselves.
+const TRIED_FOR: Duration = Duration::from_secs(30);
 
 /// Where files are, as people write it; secrets are resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -125,9 +128,16 @@ impl Bucket {
         drop(rustls::crypto::ring::default_provider().install_default());
         // Large files are read for as long as the log takes them.
         let options = ClientOptions::new().with_timeout_disabled().with_read_timeout(READ_TIMEOUT);
-        let mut builder =
-            AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(options);
+        let retry = RetryConfig { max_retries: 5, retry_timeout: TRIED_FOR, ..Default::default() };
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(options)
+            .with_retry(retry);
         if let Some(endpoint) = &settings.endpoint {
+            if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+                let message = format!("`{endpoint}` is no web address; write https://HOST");
+                return Err(BucketError { field: "endpoint", message });
+            }
             let plain = endpoint.starts_with("http://");
             builder = builder.with_endpoint(endpoint).with_allow_http(plain);
         }

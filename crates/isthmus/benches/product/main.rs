@@ -10,6 +10,7 @@
 mod applier;
 mod ask;
 mod backlog;
+mod currents_import;
 mod disk;
 mod drain;
 mod histogram;
@@ -46,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             Some("startup") => startup::run(smoke).await,
             Some("profile") => profile::run(smoke, users).await,
             Some("applier") => applier::run(smoke, users).await,
+            Some("currents-import") => currents_import::run(smoke).await,
             None => {
                 ingest::run(smoke).await?;
                 latency::run(smoke).await?;
@@ -53,11 +55,12 @@ fn main() -> anyhow::Result<()> {
                 ledger::run(smoke).await?;
                 startup::run(smoke).await?;
                 profile::run(smoke, users).await?;
-                applier::run(smoke, users).await
+                applier::run(smoke, users).await?;
+                currents_import::run(smoke).await
             }
             Some(other) => bail!(
                 "no benchmark is called {other}; there are ingest, latency, drain, ledger, startup, \
-                 profile, applier"
+                 profile, applier, currents-import"
             ),
         }
     })

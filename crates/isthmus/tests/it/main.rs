@@ -16,6 +16,7 @@ mod configuration;
 mod connected_content;
 mod crash;
 mod currents;
+mod currents_files;
 mod dead_letters;
 mod delivery_metrics;
 mod demo;
