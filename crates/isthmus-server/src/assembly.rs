@@ -187,7 +187,7 @@ fn build_files(
     let mut key = |name: &str, key: &Option<SecretRef>| {
         let resolved = key.as_ref().map(|key| resolve(resource, key)).transpose();
         resolved.unwrap_or_else(|error| {
-            problems.push(Problem::new(&format!("files.{name}"), error.to_string()));
+            problems.push(Problem::new(format!("files.{name}"), error.to_string()));
             None
         })
     };
@@ -205,9 +205,10 @@ fn build_files(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let url = match files.url.contains("://") {
-        true => files.url.clone(),
-        false => resource.folder.join(&files.url).display().to_string(),
+    let url = if files.url.contains("://") {
+        files.url.clone()
+    } else {
+        resource.folder.join(&files.url).display().to_string()
     };
     let bucket = BucketSettings {
         url,
@@ -218,7 +219,7 @@ fn build_files(
     if files.is_bucket()
         && let Err(error) = Bucket::open(&bucket)
     {
-        return Err(vec![Problem::new(&format!("files.{}", error.field), error.message)]);
+        return Err(vec![Problem::new(format!("files.{}", error.field), error.message)]);
     }
     let settings = FollowerSettings {
         source: source.name.clone(),

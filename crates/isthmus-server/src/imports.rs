@@ -209,7 +209,7 @@ impl Imports {
         match &end {
             ImportEnd::Failed(reason) => tracing::warn!(source, url, reason, "import failed"),
             ImportEnd::Stopped => {
-                tracing::info!(source, url, events = view.events, "import stopped")
+                tracing::info!(source, url, events = view.events, "import stopped");
             }
             ImportEnd::Done { failures } => tracing::info!(
                 source,

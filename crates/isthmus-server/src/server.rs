@@ -7,7 +7,7 @@ use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
 use crate::echoes::{Guard, Settling};
 use crate::erasures::Erasures;
 use crate::folder::DataFolder;
-use crate::following::Following;
+use crate::following::{Following, FollowingHandle};
 use crate::imports::{Imports, Order};
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
@@ -143,15 +143,8 @@ impl Server {
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
         handle.wait_on_disk(&*clock).await;
-        let currents_counts = CountsOfCurrents::open(&state)?;
-        let ground = follow::Ground {
-            intake: door.clone(),
-            files: CurrentsFiles::open(&state)?,
-            clock: clock.clone(),
-        };
-        let (following, following_handle) = Following::new(ground.clone(), &assembly);
-        let (imports, import_orders) =
-            Imports::new(ground, &currents_counts, &intake, applier.progress());
+        let files =
+            files_of_currents(&state, &door, &intake, applier.progress(), &clock, &assembly)?;
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
@@ -169,9 +162,9 @@ impl Server {
             deliveries: handle,
             dead_letters,
             quarantine: Quarantine::open(&state)?,
-            currents_counts,
-            following: following_handle,
-            imports,
+            currents_counts: files.counts,
+            following: files.following_handle,
+            imports: files.imports,
             samples: history.samples,
             history: history.history,
             read_api,
@@ -207,8 +200,8 @@ impl Server {
             indexer,
             upkeep,
             settling,
-            following,
-            import_orders,
+            following: files.following,
+            import_orders: files.import_orders,
             runtime,
             door,
         })
@@ -357,6 +350,30 @@ fn doors(
         read_api: Arc::new(read_api),
         profile_api: Arc::new(profile_api),
     })
+}
+
+/// What reads files of Currents sources, and what asks it.
+struct FilesOfCurrents {
+    counts: CountsOfCurrents,
+    following: Following,
+    following_handle: FollowingHandle,
+    imports: Imports,
+    import_orders: mpsc::Receiver<Order>,
+}
+
+fn files_of_currents(
+    state: &State,
+    door: &Arc<Door>,
+    intake: &Log,
+    applier: watch::Receiver<Progress>,
+    clock: &Arc<dyn Clock>,
+    assembly: &Assembly,
+) -> anyhow::Result<FilesOfCurrents> {
+    let (counts, files) = (CountsOfCurrents::open(state)?, CurrentsFiles::open(state)?);
+    let ground = follow::Ground { intake: door.clone(), files, clock: clock.clone() };
+    let (following, following_handle) = Following::new(ground.clone(), assembly);
+    let (imports, import_orders) = Imports::new(ground, &counts, intake, applier);
+    Ok(FilesOfCurrents { counts, following, following_handle, imports, import_orders })
 }
 
 fn finder(

@@ -67,6 +67,9 @@ pub fn write(out: &mut impl Write, numbers: impl IntoIterator<Item = u64>) -> io
 }
 
 /// [`write`] into memory.
+///
+/// # Panics
+/// Never: memory takes any bytes.
 pub fn file(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, numbers).expect("a Vec takes any bytes");

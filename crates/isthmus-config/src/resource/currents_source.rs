@@ -138,7 +138,7 @@ impl SourceFiles {
             for (name, _) in given.filter(|(_, given)| *given) {
                 let message = format!("`{name}` is of buckets, and `url` names a folder");
                 let hint = "write `url: s3://BUCKET/PREFIX`, or remove it";
-                problems.push(Problem::new(&format!("files.{name}"), message).hint(hint));
+                problems.push(Problem::new(format!("files.{name}"), message).hint(hint));
             }
             return problems;
         }
@@ -148,7 +148,7 @@ impl SourceFiles {
         {
             let message = format!("`{name}` is there without `{missing}`");
             let hint = "give both, or none to use what the environment has";
-            problems.push(Problem::new(&format!("files.{name}"), message).hint(hint));
+            problems.push(Problem::new(format!("files.{name}"), message).hint(hint));
         }
         let is_local = self.endpoint.as_deref().is_some_and(check::is_loopback);
         for (name, key) in keys {
@@ -156,7 +156,7 @@ impl SourceFiles {
                 let message =
                     format!("`{name}` is written out; only a bucket on this machine takes it so");
                 let hint = "write `{ env: NAME }` or `{ file: PATH }`";
-                problems.push(Problem::new(&format!("files.{name}"), message).hint(hint));
+                problems.push(Problem::new(format!("files.{name}"), message).hint(hint));
             }
         }
         problems

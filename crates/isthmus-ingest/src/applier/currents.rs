@@ -58,8 +58,7 @@ impl<'a> Gathering<'a> {
             Ids { user: event.user_id, device: event.device_id.or(known_as), braze: braze_id };
         let came = CurrentsCounts { received_at: Some(batch.received_at), ..Default::default() };
         if directory.refuses(batch.project, ids) {
-            self.dropped.refused += 1;
-            directory.count_currents(currents.source, CurrentsCounts { refused: 1, ..came });
+            self.refuse(directory, currents.source, came);
             return Ok(());
         }
         let at = event.time.unwrap_or(batch.received_at);
@@ -69,9 +68,8 @@ impl<'a> Gathering<'a> {
             self.drop_duplicate(directory, currents.source, came);
             return Ok(());
         }
-        let newest_event_at = Some(at);
-        directory
-            .count_currents(currents.source, CurrentsCounts { events: 1, newest_event_at, ..came });
+        let applied = CurrentsCounts { events: 1, newest_event_at: Some(at), ..came };
+        directory.count_currents(currents.source, applied);
         let received = received(event, &beside, at);
         let shown = appear(&received, form);
         let not_exported = match shown.export {
@@ -152,6 +150,11 @@ impl<'a> Gathering<'a> {
             })),
         }));
         Ok(())
+    }
+
+    fn refuse(&mut self, directory: &mut Directory, source: &str, came: CurrentsCounts) {
+        self.dropped.refused += 1;
+        directory.count_currents(source, CurrentsCounts { refused: 1, ..came });
     }
 
     fn drop_duplicate(&mut self, directory: &mut Directory, source: &str, came: CurrentsCounts) {

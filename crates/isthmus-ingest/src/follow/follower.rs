@@ -199,18 +199,13 @@ impl Follower {
         let address = self.listing.bucket().address();
         let files = self.reading.ground.files.clone();
         let now = self.reading.ground.clock.now();
-        let mut bucket = match files.bucket(&self.settings.source, &address)? {
-            Some(known) => known,
-            None => {
-                let new = BucketRecord {
-                    begun_at: now.as_millis(),
-                    listed: false,
-                    tidied_day: day_of(now),
-                };
-                files.put_bucket(&self.settings.source, &address, &new)?;
-                new
-            }
-        };
+        let known = files.bucket(&self.settings.source, &address)?;
+        let new =
+            BucketRecord { begun_at: now.as_millis(), listed: false, tidied_day: day_of(now) };
+        if known.is_none() {
+            files.put_bucket(&self.settings.source, &address, &new)?;
+        }
+        let mut bucket = known.unwrap_or(new);
         let passes = !bucket.listed && !self.settings.from_the_beginning;
         let begun_at = Timestamp::from_millis(bucket.begun_at);
         let mut listed = self.listing.everything();

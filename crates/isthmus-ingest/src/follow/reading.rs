@@ -335,19 +335,16 @@ impl Reading {
 
 /// The same event, borrowed.
 fn lent<'a>(event: &'a Received<'_>) -> Received<'a> {
-    fn text<'a>(text: &'a Cow<'_, str>) -> Cow<'a, str> {
-        Cow::Borrowed(text)
-    }
     Received {
-        event_type: text(&event.event_type),
-        id: text(&event.id),
+        event_type: Cow::Borrowed(&event.event_type),
+        id: Cow::Borrowed(&event.id),
         time: event.time,
-        user_id: event.user_id.as_ref().map(text),
-        external_user_id: event.external_user_id.as_ref().map(text),
-        device_id: event.device_id.as_ref().map(text),
-        timezone: event.timezone.as_ref().map(text),
-        properties: text(&event.properties),
-        other: event.other.as_ref().map(text),
+        user_id: event.user_id.as_deref().map(Cow::Borrowed),
+        external_user_id: event.external_user_id.as_deref().map(Cow::Borrowed),
+        device_id: event.device_id.as_deref().map(Cow::Borrowed),
+        timezone: event.timezone.as_deref().map(Cow::Borrowed),
+        properties: Cow::Borrowed(&event.properties),
+        other: event.other.as_deref().map(Cow::Borrowed),
     }
 }
 
