@@ -47,10 +47,6 @@ pub struct Resource {
 
 /// What a resource is.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few resources, and they are looked at often"
-)]
 pub enum Spec {
     Project(Project),
     Destination(Destination),

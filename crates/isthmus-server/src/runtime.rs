@@ -1,7 +1,7 @@
 //! The running server as the control API sees it: what it does, and how it is told to change.
 
 pub(crate) mod bill;
-mod currents;
+pub(crate) mod currents;
 mod destinations;
 mod erasures;
 mod exports;
@@ -16,8 +16,6 @@ mod volume;
 use crate::assembly::{self, Assembly};
 use crate::catalog::{AuditEntry, Catalog, StoredResource};
 use crate::deliveries::{DeliveriesHandle, Served};
-use crate::following::FollowingHandle;
-use crate::imports::Imports;
 use crate::jobs::Jobs;
 use crate::profile_api::ProfileApi;
 use crate::read_api::ReadApi;
@@ -26,6 +24,7 @@ use crate::report::{
     DestinationReport, LogReport, ProbeReport, Quantiles, ResourceReport, ResourcesReport,
     StatusReport, StreamReport, StreamsReport,
 };
+pub(crate) use currents::CurrentsDesk;
 use isthmus_config::{Diagnostic, Resource, check_references, parse_resources};
 use isthmus_core::seam::{Clock, Http, Random};
 use isthmus_delivery::finder::Finder;
@@ -34,7 +33,6 @@ use isthmus_delivery::status::{DestinationStatus, StreamStatus};
 use isthmus_ingest::applier::Progress;
 use isthmus_ingest::door::Door;
 use isthmus_log::Log;
-use isthmus_state::currents_counts::CountsOfCurrents;
 use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::delivery_history::DeliveryHistory;
 use isthmus_state::delivery_samples::DeliverySamples;
@@ -71,9 +69,7 @@ pub(crate) struct Runtime {
     pub(crate) deliveries: DeliveriesHandle,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) quarantine: Quarantine,
-    pub(crate) currents_counts: CountsOfCurrents,
-    pub(crate) following: FollowingHandle,
-    pub(crate) imports: Imports,
+    pub(crate) currents: CurrentsDesk,
     pub(crate) samples: DeliverySamples,
     pub(crate) history: DeliveryHistory,
     pub(crate) read_api: Arc<ReadApi>,
@@ -245,7 +241,7 @@ impl Runtime {
         // First, so that no SDK is refused a key that was just added.
         self.door.set_projects(&assembly.projects);
         self.door.set_currents(assembly.currents.iter().cloned());
-        self.following.take_up(&assembly);
+        self.currents.following.take_up(&assembly);
         self.read_api.take_up(&self.catalog, &assembly).await?;
         self.profile_api.take_up(&assembly);
         self.deliveries.reconfigure(Arc::new(assembly)).await?;

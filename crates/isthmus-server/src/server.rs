@@ -7,7 +7,7 @@ use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
 use crate::echoes::{Guard, Settling};
 use crate::erasures::Erasures;
 use crate::folder::DataFolder;
-use crate::following::{Following, FollowingHandle};
+use crate::following::Following;
 use crate::imports::{Imports, Order};
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
@@ -17,7 +17,7 @@ use crate::profile_api::{self, NoParts, ProfileApi};
 use crate::read_api::{self, ReadApi};
 use crate::retention::{Keep, Retention};
 use crate::runtime::profiles::Profiles;
-use crate::runtime::{Runtime, RuntimeError, check, reread};
+use crate::runtime::{CurrentsDesk, Runtime, RuntimeError, check, reread};
 use crate::system::{SystemClock, SystemHttp, SystemRandom};
 use crate::upkeep::Upkeep;
 use crate::{currents, health, listener, observe};
@@ -83,8 +83,7 @@ pub struct Server {
     indexer: Indexer,
     upkeep: Upkeep,
     settling: Settling,
-    following: Following,
-    import_orders: mpsc::Receiver<Order>,
+    files: FilesOfCurrents,
     runtime: Arc<Runtime>,
     door: Arc<Door>,
 }
@@ -143,7 +142,7 @@ impl Server {
         };
         let (deliveries, handle) = Deliveries::open(ground, &assembly)?;
         handle.wait_on_disk(&*clock).await;
-        let files =
+        let (currents, files) =
             files_of_currents(&state, &door, &intake, applier.progress(), &clock, &assembly)?;
         let (finder, indexer) = finder(&folder, &events, &state, &clock)?;
         assembly.streams.iter().for_each(announce);
@@ -162,9 +161,7 @@ impl Server {
             deliveries: handle,
             dead_letters,
             quarantine: Quarantine::open(&state)?,
-            currents_counts: files.counts,
-            following: files.following_handle,
-            imports: files.imports,
+            currents,
             samples: history.samples,
             history: history.history,
             read_api,
@@ -200,8 +197,7 @@ impl Server {
             indexer,
             upkeep,
             settling,
-            following: files.following,
-            import_orders: files.import_orders,
+            files,
             runtime,
             door,
         })
@@ -264,8 +260,8 @@ impl Server {
         let jobs = self.runtime.jobs.clone();
         let (applier, deliveries, indexer) = (self.applier, self.deliveries, self.indexer);
         let (upkeep, settling) = (self.upkeep, self.settling);
-        let (following, import_orders) = (self.following, self.import_orders);
-        let imports = self.runtime.imports.clone();
+        let FilesOfCurrents { following, import_orders } = self.files;
+        let imports = self.runtime.currents.imports.clone();
 
         let asked = self.runtime.erasures_asked.clone();
         let erasures =
@@ -352,12 +348,9 @@ fn doors(
     })
 }
 
-/// What reads files of Currents sources, and what asks it.
+/// What reads files of Currents sources, once it runs.
 struct FilesOfCurrents {
-    counts: CountsOfCurrents,
     following: Following,
-    following_handle: FollowingHandle,
-    imports: Imports,
     import_orders: mpsc::Receiver<Order>,
 }
 
@@ -368,12 +361,13 @@ fn files_of_currents(
     applier: watch::Receiver<Progress>,
     clock: &Arc<dyn Clock>,
     assembly: &Assembly,
-) -> anyhow::Result<FilesOfCurrents> {
+) -> anyhow::Result<(CurrentsDesk, FilesOfCurrents)> {
     let (counts, files) = (CountsOfCurrents::open(state)?, CurrentsFiles::open(state)?);
     let ground = follow::Ground { intake: door.clone(), files, clock: clock.clone() };
-    let (following, following_handle) = Following::new(ground.clone(), assembly);
+    let (followers, following) = Following::new(ground.clone(), assembly);
     let (imports, import_orders) = Imports::new(ground, &counts, intake, applier);
-    Ok(FilesOfCurrents { counts, following, following_handle, imports, import_orders })
+    let desk = CurrentsDesk { counts, following, imports };
+    Ok((desk, FilesOfCurrents { following: followers, import_orders }))
 }
 
 fn finder(

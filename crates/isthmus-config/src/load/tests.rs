@@ -48,6 +48,21 @@ fn stream(text: &str) -> Stream {
     }
 }
 
+fn example_files() -> SourceFiles {
+    SourceFiles {
+        url: "s3://acme-braze/currents".to_owned(),
+        endpoint: None,
+        region: Some("eu-central-1".to_owned()),
+        access_key_id: None,
+        secret_access_key: None,
+        session_token: None,
+        poll: Duration::from_mins(1),
+        list_everything: Duration::from_hours(1),
+        from_the_beginning: true,
+        settle: Duration::from_mins(10),
+    }
+}
+
 #[test]
 fn the_example_of_the_design_is_read_as_it_is_meant() {
     let text = include_str!("../reference/example.yaml");
@@ -124,18 +139,7 @@ fn the_example_of_the_design_is_read_as_it_is_meant() {
         files: None,
         names: CurrentsNames::default(),
     };
-    let files = SourceFiles {
-        url: "s3://acme-braze/currents".to_owned(),
-        endpoint: None,
-        region: Some("eu-central-1".to_owned()),
-        access_key_id: None,
-        secret_access_key: None,
-        session_token: None,
-        poll: Duration::from_mins(1),
-        list_everything: Duration::from_hours(1),
-        from_the_beginning: true,
-        settle: Duration::from_mins(10),
-    };
+    let files = example_files();
     let second = CurrentsSource {
         name: "braze-files".to_owned(),
         token: None,

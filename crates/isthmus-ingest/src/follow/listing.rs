@@ -230,7 +230,9 @@ mod tests {
         let mut everything: Vec<Found> = listing.everything().try_collect().await.unwrap();
         everything.retain(|found| found.event_type.as_deref() == Some("users.canvas.Entry"));
         assert_eq!(everything.len(), 3);
-        everything.iter().for_each(|found| listing.learn(found));
+        for found in &everything {
+            listing.learn(found);
+        }
         assert!(listing.is_small());
         listing.learn_all(LISTED_WHOLE_MAX + 1);
         assert!(!listing.is_small());

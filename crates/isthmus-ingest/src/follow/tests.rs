@@ -104,10 +104,10 @@ impl Lab {
         let tally = Arc::new(Tally::default());
         let settings = FollowerSettings {
             source: "files".to_owned(),
-            poll: Duration::from_secs(60),
-            list_everything: Duration::from_secs(3_600),
+            poll: Duration::from_mins(1),
+            list_everything: Duration::from_hours(1),
             from_the_beginning: self.from_the_beginning,
-            settle: Duration::from_secs(60),
+            settle: Duration::from_mins(1),
         };
         let stop = CancellationToken::new();
         let ground = self.ground.clone();

@@ -19,7 +19,7 @@ pub(super) fn routes() -> Router<Control> {
 }
 
 async fn list(State(control): State<Control>) -> Response {
-    reply(control.runtime.currents().await)
+    reply(control.runtime.currents_sources().await)
 }
 
 async fn import(
@@ -37,13 +37,13 @@ async fn import(
 }
 
 async fn imports(State(control): State<Control>) -> Response {
-    reply(control.runtime.imports.list().map(|imports| ImportsReport { imports }))
+    reply(control.runtime.currents.imports.list().map(|imports| ImportsReport { imports }))
 }
 
 async fn show(State(control): State<Control>, Path(id): Path<String>) -> Response {
-    reply(control.runtime.imports.get(&id))
+    reply(control.runtime.currents.imports.get(&id))
 }
 
 async fn cancel(State(control): State<Control>, Path(id): Path<String>) -> Response {
-    reply(control.runtime.imports.cancel(&id))
+    reply(control.runtime.currents.imports.cancel(&id))
 }

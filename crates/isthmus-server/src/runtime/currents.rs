@@ -2,6 +2,8 @@
 
 use super::ledger::{blocking, failed};
 use super::{Runtime, RuntimeError};
+use crate::following::FollowingHandle;
+use crate::imports::Imports;
 use crate::report::currents::{
     CurrentsReport, CurrentsSourceReport, FollowedFiles, ImportReport, ImportRequest,
 };
@@ -9,10 +11,17 @@ use isthmus_config::Spec;
 use isthmus_config::resource::CurrentsSource;
 use isthmus_core::Timestamp;
 use isthmus_ingest::follow::{BucketSettings, TallyView};
-use isthmus_state::currents_counts::CurrentsCounts;
+use isthmus_state::currents_counts::{CountsOfCurrents, CurrentsCounts};
+
+/// What is asked about Currents sources.
+pub(crate) struct CurrentsDesk {
+    pub(crate) counts: CountsOfCurrents,
+    pub(crate) following: FollowingHandle,
+    pub(crate) imports: Imports,
+}
 
 impl Runtime {
-    pub(crate) async fn currents(&self) -> Result<CurrentsReport, RuntimeError> {
+    pub(crate) async fn currents_sources(&self) -> Result<CurrentsReport, RuntimeError> {
         let mut sources: Vec<CurrentsSource> = {
             let resources = self.resources.lock().await;
             let sources = resources.iter().filter_map(|resource| match &resource.spec {
@@ -22,7 +31,7 @@ impl Runtime {
             sources.collect()
         };
         sources.sort_by(|one, other| one.name.cmp(&other.name));
-        let (counts, quarantine) = (self.currents_counts.clone(), self.quarantine.clone());
+        let (counts, quarantine) = (self.currents.counts.clone(), self.quarantine.clone());
         let known = blocking(move || {
             let known = sources.into_iter().map(|source| {
                 let counts = counts.get(&source.name).map_err(failed)?;
@@ -34,8 +43,8 @@ impl Runtime {
         .await?;
         let now = self.clock.now();
         let sources = known.into_iter().map(|(source, counts, quarantined)| {
-            let view = self.following.view(&source.name).unwrap_or_default();
-            let files = self.following.files(&source.name);
+            let view = self.currents.following.view(&source.name).unwrap_or_default();
+            let files = self.currents.following.files(&source.name);
             let files = files.map(|files| followed(files.bucket.url, &view, now));
             report(source, counts, quarantined, files)
         });
@@ -55,7 +64,7 @@ impl Runtime {
         }
         let ImportRequest { url, endpoint, region, dry_run } = request;
         // The bucket of an import is like that of the source, unless it is said to be elsewhere.
-        let like = self.following.files(source).map(|files| files.bucket);
+        let like = self.currents.following.files(source).map(|files| files.bucket);
         let like = like.filter(|like| {
             let are_buckets = [&url, &like.url].iter().all(|url| url.starts_with("s3://"));
             are_buckets && endpoint.is_none()
@@ -67,7 +76,7 @@ impl Runtime {
             region: region.or(like.region),
             keys: like.keys,
         };
-        let imports = self.imports.clone();
+        let imports = self.currents.imports.clone();
         let of = source.to_owned();
         let (report, is_new) = blocking(move || imports.start(&of, &settings, dry_run)).await?;
         if is_new {

@@ -158,10 +158,11 @@ fn print(import: &ImportReport) {
     count(import.files_known, "files that were read before");
     count(import.files_damaged, "damaged files: what stands before the damage is read");
     count(import.files_failed, "files that cannot be read");
-    let seen = match import.dry_run {
-        true => "texts that are no events".to_owned(),
-        false => format!("texts that are no events: isthmus dead-letters currents:{source}"),
-    };
+    let mut seen = "texts that are no events".to_owned();
+    if !import.dry_run {
+        seen.push_str(": isthmus dead-letters currents:");
+        seen.push_str(source);
+    }
     count(import.unusable, &seen);
     for (reason, count) in import.by_reason.iter().take(TOLD_MAX) {
         out::line(format!("  {count:>12}    {reason}"));

@@ -207,7 +207,7 @@ fn an_import_tells_what_it_came_to_and_what_it_read_before_is_passed_over() {
 
     put(&old, "12", 4, &kit::file(4_990..5_010));
     let again = lab.printed(&["import", "currents", "old", "--source", "history"]);
-    let lines: Vec<_> = again.lines().map(|line| line.trim_start()).collect();
+    let lines: Vec<_> = again.lines().map(str::trim_start).collect();
     for line in ["10  new", "10  duplicates", "3  files that were read before"] {
         assert!(lines.contains(&line), "{line}\n{again}");
     }
