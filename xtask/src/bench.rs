@@ -201,7 +201,7 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 11);
+        assert_eq!(select(&["all"]).unwrap().len(), 12);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
     }
 

@@ -1,6 +1,6 @@
 //! Names of the metrics of this crate.
 
-/// Events accepted at the door, by `endpoint`.
+/// Events accepted at the door, by `endpoint`, which is `files` for those of Currents files.
 pub const EVENTS_ACCEPTED: &str = "isthmus_ingest_events_accepted_total";
 /// Requests answered at the door, by `endpoint` and `status`.
 pub const REQUESTS: &str = "isthmus_ingest_requests_total";

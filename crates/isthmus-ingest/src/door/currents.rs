@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// What metrics call the endpoint.
 const ENDPOINT: &str = "/currents/http";
+/// What they call what comes from files.
+const FILES: &str = "files";
 /// Text of the events that one record of the intake log takes where they come from files.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// What Braze is asked to wait when the log cannot take its batch now.
@@ -216,7 +218,7 @@ impl Door {
         if let Some(record) = record {
             self.intake.append(record).await.map_err(|error| refused_by_log(&error))?;
         }
-        count_events(&entrance.source.name, counts);
+        count_events(&entrance.source.name, ENDPOINT, counts);
         metrics::counter!(names::BODY_BYTES, "endpoint" => ENDPOINT).increment(size as u64);
         let (events, unusable) = counts;
         let body = format!(r#"{{"code":200,"events":{events},"unusable":{unusable}}}"#);
@@ -254,7 +256,7 @@ impl Door {
             }
             self.intake.append(self.record(&entrance, &batch)).await?;
         }
-        count_events(source, counts);
+        count_events(source, file.map_or(ENDPOINT, |_| FILES), counts);
         Ok(())
     }
 
@@ -269,7 +271,7 @@ impl Door {
         let (mended, events): (Vec<_>, Vec<_>) = events.into_iter().unzip();
         let batch = Batch { events, unusable: Vec::new(), file: None, mended };
         let offset = self.intake.append(self.record(&entrance, &batch)).await?;
-        count_events(source, (batch.events.len(), 0));
+        count_events(source, ENDPOINT, (batch.events.len(), 0));
         Ok(offset)
     }
 
@@ -363,12 +365,12 @@ fn bytes_of(event: &Received<'_>) -> usize {
     event.properties.len() + event.id.len() + event.event_type.len() + other
 }
 
-fn count_events(source: &str, (events, unusable): (usize, usize)) {
+fn count_events(source: &str, endpoint: &'static str, (events, unusable): (usize, usize)) {
     metrics::counter!(names::CURRENTS_EVENTS, "source" => source.to_owned())
         .increment(events as u64);
     metrics::counter!(names::CURRENTS_UNUSABLE, "source" => source.to_owned())
         .increment(unusable as u64);
-    metrics::counter!(names::EVENTS_ACCEPTED, "endpoint" => ENDPOINT).increment(events as u64);
+    metrics::counter!(names::EVENTS_ACCEPTED, "endpoint" => endpoint).increment(events as u64);
 }
 
 fn count_answer(status: u16) {

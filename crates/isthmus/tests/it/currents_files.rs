@@ -3,9 +3,11 @@
 use crate::harness::eventually;
 use crate::harness::http::send;
 use crate::harness::lab::Lab;
+use crate::harness::process::isthmus;
 use isthmus_testkit::currents as kit;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const PROJECT: &str = "kind: project\nname: shop\napi_key: shop-key\n";
 
@@ -214,6 +216,53 @@ fn an_import_tells_what_it_came_to_and_what_it_read_before_is_passed_over() {
     let audit = lab.told("audit").to_string();
     assert!(audit.contains("import (dry run)") && audit.contains("currents/history"), "{audit}");
     assert_eq!(lab.told("imports")["imports"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_import_that_was_interrupted_goes_on_when_it_is_asked_for_again() {
+    const EVENTS: u64 = 20_000;
+    let mut lab = lab();
+    put(&lab.folder().join("old"), "09", 1, &kit::file(0..EVENTS));
+    let arguments = ["import", "currents", "old", "--source", "history", "--data-dir", "data"];
+    let said = lab.folder().join("interrupted.err");
+    let spawn = || {
+        let stderr = std::fs::File::create(&said).unwrap();
+        let mut command = isthmus(&arguments);
+        command.current_dir(lab.folder()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+    };
+    let mut import = spawn();
+    let begun = || {
+        let imports = lab.told("imports")["imports"].clone();
+        let is_reading = imports[0]["state"] == "reading" && count(&imports[0], "events") > 0;
+        if is_reading { Ok(imports) } else { Err(imports.to_string()) }
+    };
+    eventually("the import reads", begun);
+    // Asked for again while it runs, it is the same one.
+    let url = lab.folder().join("old").display().to_string();
+    let again = lab.control("POST", "currents/history/imports", &json!({ "url": url })).json();
+    assert_eq!(again["id"], "import-1");
+    let id = import.id().to_string();
+    assert!(Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    assert!(!import.wait().unwrap().success());
+    let words = std::fs::read_to_string(&said).unwrap();
+    assert!(words.contains("interrupted; run it again to go on where it was"), "{words}");
+    eventually("it has stopped", || {
+        let state = lab.told("imports/import-1")["state"].clone();
+        if state == "stopped" { Ok(()) } else { Err(state.to_string()) }
+    });
+    // The next one ends with the server.
+    let mut import = spawn();
+    eventually("the import reads on", begun);
+    lab.take_server().kill();
+    assert!(!import.wait().unwrap().success());
+    let words = std::fs::read_to_string(&said).unwrap();
+    assert!(words.contains("run it again to go on"), "{words}");
+    lab.start();
+    let printed = lab.printed(&[&arguments[..5], &["--json"]].concat());
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    assert!(count(&report, "events") < EVENTS, "it began anew: {report}");
+    let source = has(&lab, "history", EVENTS);
+    assert!(count(&source, "duplicates") <= 2_000, "{source}");
 }
 
 #[test]
