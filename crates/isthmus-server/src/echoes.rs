@@ -100,13 +100,23 @@ impl Guard {
 
 /// The part that settles objects of unknown outcome by what came back.
 pub(crate) struct Settling {
-    pub(crate) echoes: Echoes,
-    pub(crate) deliveries: DeliveriesHandle,
-    pub(crate) dead_letters: DeadLetters,
-    pub(crate) clock: Arc<dyn Clock>,
+    echoes: Echoes,
+    deliveries: DeliveriesHandle,
+    dead_letters: DeadLetters,
+    clock: Arc<dyn Clock>,
 }
 
 impl Settling {
+    pub(crate) fn new(
+        echoes: Echoes,
+        deliveries: &DeliveriesHandle,
+        dead_letters: &DeadLetters,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let (deliveries, dead_letters) = (deliveries.clone(), dead_letters.clone());
+        Self { echoes, deliveries, dead_letters, clock: clock.clone() }
+    }
+
     /// Settles now and then, until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut round = 0u32;

@@ -109,13 +109,8 @@ impl Server {
         assembly.switch(&catalog.switches().await?);
 
         let state = State::open(&folder.join("state"))?;
-        let open = |name: &str, config: isthmus_log::LogConfig| {
-            Log::open(Arc::new(RealDisk), &folder.join(name), config, clock.clone())
-                .map(|(log, _)| log)
-                .with_context(|| format!("{name} log cannot be opened"))
-        };
-        let intake = open("intake", log_config(&config.log, Some(&config.ingest)))?;
-        let events = open("events", log_config(&config.log, None))?;
+        let intake = opened_log(&folder, "intake", &config.log, Some(&config.ingest), &clock)?;
+        let events = opened_log(&folder, "events", &config.log, None, &clock)?;
         let applier_config = ApplierConfig { dedup_window: config.ingest.insert_id_window };
         let (clocked, logs) = (clock.clone(), (intake.clone(), events.clone()));
         let applier = Applier::open(&state, logs.0, logs.1, clocked, &*random, applier_config)?;
@@ -124,9 +119,7 @@ impl Server {
         let history = history(&state)?;
         let doors = doors(&state, &config, &intake, applier.progress(), &clock, &history)?;
         let Doors { door, read_api, profile_api } = doors.take_up(&catalog, &assembly).await?;
-        let echoes = Echoes::open(&state)?;
-        let guard = Guard { echoes: echoes.clone(), events: events.clone() };
-        door.set_echoes(Arc::new(guard));
+        let echoes = loop_guard(&state, &events, &door)?;
         let ground = Ground {
             folder: folder.join("delivery"),
             events: events.clone(),
@@ -148,12 +141,7 @@ impl Server {
         assembly.streams.iter().for_each(announce);
         let jobs = Jobs::new(&handle, &finder, &dead_letters, &events, &clock);
         let upkeep = upkeep(&state, &history, &handle, &clock)?;
-        let settling = Settling {
-            echoes,
-            deliveries: handle.clone(),
-            dead_letters: dead_letters.clone(),
-            clock: clock.clone(),
-        };
+        let settling = Settling::new(echoes, &handle, &dead_letters, &clock);
         let runtime = Arc::new(Runtime {
             jobs,
             catalog,
@@ -480,6 +468,27 @@ fn announce(stream: &AssembledStream) {
     for note in stream.mapping.notes() {
         tracing::info!(stream = stream.resource.name, note, "note on a stream");
     }
+}
+
+/// The intake log, or with no `ingest` the event log.
+fn opened_log(
+    folder: &DataFolder,
+    name: &str,
+    log: &LogConfig,
+    ingest: Option<&IngestConfig>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Log> {
+    Log::open(Arc::new(RealDisk), &folder.join(name), log_config(log, ingest), clock.clone())
+        .map(|(log, _)| log)
+        .with_context(|| format!("{name} log cannot be opened"))
+}
+
+/// Lets `door` recognise what destinations were told; where that is noted.
+fn loop_guard(state: &State, events: &Log, door: &Door) -> anyhow::Result<Echoes> {
+    let echoes = Echoes::open(state)?;
+    let guard = Guard { echoes: echoes.clone(), events: events.clone() };
+    door.set_echoes(Arc::new(guard));
+    Ok(echoes)
 }
 
 /// The intake log's limits, or with no `ingest` the event log's.

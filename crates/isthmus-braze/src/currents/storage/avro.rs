@@ -52,10 +52,6 @@ pub(super) struct Container<R: Read> {
     scratch: String,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and most of its life it is the large one"
-)]
 enum State<R: Read> {
     Between(Source<R>),
     Inside {
