@@ -23,6 +23,7 @@ mod listener;
 mod mapped;
 mod metrics;
 mod observe;
+mod paced;
 pub mod parts;
 mod profile_api;
 mod read_api;

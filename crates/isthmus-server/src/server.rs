@@ -12,6 +12,7 @@ use crate::imports::{Imports, Order};
 use crate::ingest::{self, Ingest};
 use crate::jobs::Jobs;
 use crate::mapped::Mapped;
+use crate::paced::Paced;
 use crate::parts::Parts;
 use crate::profile_api::{self, NoParts, ProfileApi};
 use crate::read_api::{self, ReadApi};
@@ -351,7 +352,8 @@ fn files_of_currents(
     assembly: &Assembly,
 ) -> anyhow::Result<(CurrentsDesk, FilesOfCurrents)> {
     let (counts, files) = (CountsOfCurrents::open(state)?, CurrentsFiles::open(state)?);
-    let ground = follow::Ground { intake: door.clone(), files, clock: clock.clone() };
+    let paced = Paced { door: door.clone(), intake: intake.clone(), applier: applier.clone() };
+    let ground = follow::Ground { intake: Arc::new(paced), files, clock: clock.clone() };
     let (followers, following) = Following::new(ground.clone(), assembly);
     let (imports, import_orders) = Imports::new(ground, &counts, intake, applier);
     let desk = CurrentsDesk { counts, following, imports };

@@ -48,6 +48,12 @@ pub trait Intake: Send + Sync + fmt::Debug {
         unusable: Vec<Unusable<'a>>,
         file: &'a str,
     ) -> BoxFuture<'a, Result<(), CurrentsError>>;
+
+    /// Waits for as long as so much waits to be applied that more would only fill the disk. It may be
+    /// dropped.
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 impl Intake for Door {
@@ -267,6 +273,10 @@ impl Reading {
         let mut rest = &mut *entries;
         let mut at_once = rest.len();
         while !rest.is_empty() {
+            tokio::select! {
+                () = self.ground.intake.ready() => {}
+                () = self.stop.cancelled() => return Err(Refused::Stopped),
+            }
             let (now, _) = rest.split_at(at_once.min(rest.len()));
             match self.hand_in_once(found, now).await {
                 Ok(()) => {

@@ -16,6 +16,7 @@ use object_store::path::Path;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ struct Taken {
     closes_after: Option<usize>,
     /// Records that it refuses for being full before it takes the next one.
     is_full_for: usize,
+    /// Whether too much waits to be applied.
+    is_behind: bool,
 }
 
 impl Intake for FakeLog {
@@ -67,6 +70,16 @@ impl Intake for FakeLog {
         let unusable = unusable.into_iter().map(|each| (file.to_owned(), each.reason));
         taken.unusable.extend(unusable);
         Box::pin(async { Ok(()) })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::poll_fn(|context| {
+            if self.inner.lock().unwrap().is_behind {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }))
     }
 }
 
@@ -217,6 +230,37 @@ async fn a_full_log_is_waited_for() {
     assert_eq!(lab.ids(), ids("a", 1_500));
     let view = tally.view();
     assert_eq!((view.files, view.error), (1, None));
+}
+
+#[tokio::test]
+async fn nothing_is_handed_in_while_too_much_waits_to_be_applied() {
+    let lab = Lab::new();
+    lab.put(&key(OPEN, "2026-01-01-09", "x.jsonl"), lines("a", 1_500)).await;
+    lab.tell(|log| log.is_behind = true);
+    let (mut follower, tally) = lab.follower();
+    let catching_up = async {
+        while tally.view().bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lab.ids().len(), 0);
+        lab.tell(|log| log.is_behind = false);
+    };
+    tokio::join!(follower.look(), catching_up);
+    assert_eq!(lab.ids(), ids("a", 1_500));
+
+    lab.put(&key(OPEN, "2026-01-01-10", "y.jsonl"), lines("b", 1)).await;
+    lab.tell(|log| log.is_behind = true);
+    let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
+    let ground = lab.ground.clone();
+    let import = Import::new(ground, lab.bucket(), "files", false, tally.clone(), stop.clone());
+    let stopping = async {
+        while tally.view().bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (end, ()) = tokio::join!(import.run(), stopping);
+    assert_eq!((end, lab.ids().len()), (ImportEnd::Stopped, 1_500), "and stopping does not wait");
 }
 
 #[tokio::test]
