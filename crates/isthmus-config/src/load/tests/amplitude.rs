@@ -189,3 +189,14 @@ fn a_destination_that_cannot_be_is_named() {
       hint: did you mean `events_per_request`?
     ");
 }
+
+#[test]
+fn the_examples_of_the_guide_are_good() {
+    let page = include_str!("../../../../../docs/guides/forward-to-amplitude.md");
+    let examples: Vec<&str> =
+        page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        assert_eq!(said(example), "good", "{example}");
+    }
+}
