@@ -109,7 +109,7 @@ fn objects(path: &str, body: &str) -> Vec<Value> {
 fn serve(mut stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 65_536]);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 65_536]);
     let (path, body) = loop {
         match stream.read(&mut buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
