@@ -22,7 +22,7 @@ fn config(keys: &str) -> AmplitudeDestination {
     match resources.into_iter().next().map(|resource| resource.spec) {
         Some(Spec::Destination(destination)) => match destination.settings {
             DestinationSettings::Amplitude(amplitude) => amplitude,
-            other => panic!("{other:?}"),
+            other @ DestinationSettings::Braze(_) => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
     }
@@ -192,7 +192,7 @@ fn an_event_without_an_insert_id_gets_the_same_one_whenever_it_is_sent() {
     }
 }
 
-fn reply(status: u16, body: impl ToString, headers: &[(&'static str, &str)]) -> Reply {
+fn reply(status: u16, body: &(impl ToString + ?Sized), headers: &[(&'static str, &str)]) -> Reply {
     let headers = headers
         .iter()
         .map(|(name, value)| ((*name).parse().expect("a name"), value.parse().expect("a value")))
@@ -233,7 +233,7 @@ fn judged_by(amplitude: &Amplitude, reply: &Reply) -> String {
     lines.join("\n")
 }
 
-fn judged(status: u16, body: impl ToString) -> String {
+fn judged(status: u16, body: &(impl ToString + ?Sized)) -> String {
     judged_by(&amplitude(""), &reply(status, body, &[]))
 }
 
@@ -241,7 +241,7 @@ fn judged(status: u16, body: impl ToString) -> String {
 fn success_is_what_amplitude_calls_so() {
     let documented = r#"{"code":200,"events_ingested":4,"payload_size_bytes":1422,"server_upload_time":1777713331260}"#;
     for body in [documented, "", "success", "\"success\"\n"] {
-        assert_eq!(judged(200, body), "accepted", "{body}");
+        assert_eq!(judged(200, &body), "accepted", "{body}");
     }
     assert_snapshot!(
         judged(200, "<html>Sign in to the guest network</html>"),
@@ -262,7 +262,7 @@ fn listed_events_are_refused_and_the_others_go_again_at_once() {
         "events_with_missing_fields": {},
         "events_with_invalid_id_lengths": {"user_id": [2]},
     });
-    assert_snapshot!(judged(400, body), @r"
+    assert_snapshot!(judged(400, &body), @r"
     rejected: `time` has a value that Amplitude does not take
     again at once
     rejected: `user_id` is shorter than Amplitude takes it
@@ -273,7 +273,7 @@ fn listed_events_are_refused_and_the_others_go_again_at_once() {
         "error": "Request missing required field",
         "events_with_missing_fields": {"event_type": [1, 3]},
     });
-    assert_snapshot!(judged(400, body), @r"
+    assert_snapshot!(judged(400, &body), @r"
     again at once
     rejected: `event_type` is required
     again at once
@@ -293,7 +293,7 @@ fn silenced_devices_are_refused_and_throttled_ones_wait() {
         "eps_threshold": 30,
         "exceeded_daily_quota_devices": {},
     });
-    assert_snapshot!(judged(400, body), @r"
+    assert_snapshot!(judged(400, &body), @r"
     rejected: `device_id` is silenced by Amplitude
     rejected: `device_id` is silenced by Amplitude
     waits 30 s
@@ -332,7 +332,7 @@ fn who_is_throttled_waits_alone() {
         "exceeded_daily_quota_devices": {"phone-3": 500_001},
         "throttled_events": [0, 1, 3],
     });
-    assert_snapshot!(judged(429, quota), @r"
+    assert_snapshot!(judged(429, &quota), @r"
     waits 3600 s
     waits 30 s
     again at once
@@ -346,7 +346,7 @@ fn a_limit_of_the_project_holds_up_everybody() {
     assert_eq!(judged(429, "slow down"), "all wait 30 s");
     // Lists that name nobody of this request.
     let elsewhere = json!({"code": 429, "throttled_events": [9], "throttled_users": {"x": 1}});
-    assert_eq!(judged(429, elsewhere), "all wait 30 s");
+    assert_eq!(judged(429, &elsewhere), "all wait 30 s");
     let asked = reply(429, "", &[("retry-after", "5")]);
     assert_eq!(judged_by(&amplitude(""), &asked), "all wait 5 s");
     let too_long = reply(429, "", &[("retry-after", "999999")]);
@@ -362,7 +362,7 @@ fn what_is_refused_without_a_culprit_is_sent_in_smaller_requests() {
         (400, r#"{"code":400,"events_with_invalid_fields":{"time":[17]}}"#),
         (400, "not JSON"),
     ] {
-        assert_eq!(judged(status, body), "split, too_many=false", "{status} {body}");
+        assert_eq!(judged(status, &body), "split, too_many=false", "{status} {body}");
     }
 }
 
@@ -370,7 +370,7 @@ fn what_is_refused_without_a_culprit_is_sent_in_smaller_requests() {
 fn a_wrong_key_or_endpoint_pauses_and_nothing_is_lost() {
     let key = format!(r#"{{"code":400,"error":"Invalid API key: {KEY}"}}"#);
     assert_snapshot!(
-        judged(400, key),
+        judged(400, &key),
         @"pause: 400: the API key is unknown to this endpoint; is the region right?"
     );
     assert_snapshot!(
