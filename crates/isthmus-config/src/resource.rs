@@ -47,7 +47,6 @@ pub struct Resource {
 
 /// What a resource is.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there are few, and they are read once")]
 pub enum Spec {
     Project(Project),
     Destination(Destination),
