@@ -5,8 +5,10 @@
 //! edited while it is being sent.
 
 mod choice;
+mod page;
 mod quarantine;
 
+use self::page::Page;
 use super::ledger::{View, blocking, failed, object, state_name};
 use super::{API_ORIGIN, Runtime, RuntimeError};
 use crate::deliveries::Served;
@@ -20,7 +22,7 @@ use isthmus_delivery::dead_letters::{DeadLetterStore, LetterChange};
 use isthmus_delivery::journal::{Decision, ObjectKey};
 use isthmus_delivery::ledger::{State, Story};
 use isthmus_state::dead_letters::{Cause, DeadLetter, DeadLetters, Past};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Letters decided about at once: the engine does nothing else meanwhile.
 const CHUNK: usize = 500;
@@ -156,32 +158,15 @@ impl Chosen {
 impl Desk {
     fn list(&self, listing: &Listing) -> Result<DeadLettersReport, RuntimeError> {
         let Listing { matching, after, limit } = listing;
-        let mut shown: VecDeque<DeadLetter> = VecDeque::new();
+        let mut page = Page::new(*after, *limit);
         let mut count = 0;
         self.visit(None, |letter| {
-            if !matching.contains(&letter) {
-                return;
-            }
-            count += 1;
-            match after {
-                Some(after) if Id::of(&letter) <= *after => {}
-                // One more than is shown says that more follow.
-                Some(_) if shown.len() <= *limit => shown.push_back(letter),
-                Some(_) => {}
-                None => {
-                    shown.push_back(letter);
-                    if shown.len() > *limit {
-                        shown.pop_front();
-                    }
-                }
+            if matching.contains(&letter) {
+                count += 1;
+                page.offer(Id::of(&letter), letter);
             }
         })?;
-        let mut next = None;
-        if after.is_some() && shown.len() > *limit {
-            shown.truncate(*limit);
-            next = shown.back().map(|letter| Id::of(letter).to_string());
-        }
-        let letters = Vec::from(shown);
+        let (letters, next) = page.finish();
         let stories = self.stories(&letters)?;
         let report = |letter| {
             let stories = stories.get(&Id::of(&letter)).map_or(&[][..], Vec::as_slice);

@@ -3,6 +3,7 @@
 //! The applier alone changes the quarantine: what is decided here goes through the intake log, and is
 //! waited for.
 
+use super::page::Page;
 use super::{API_ORIGIN, Choice, EDITED, Id, Listing, Matching, PAGE, REFUSALS_SHOWN};
 use crate::report::letters::{
     DeadLetterDetails, DeadLetterReport, DeadLettersReport, DecisionReport, PastReport,
@@ -17,7 +18,7 @@ use isthmus_core::{Place, Timestamp, json};
 use isthmus_delivery::journal::Decision;
 use isthmus_log::LogError;
 use isthmus_state::quarantine::{Quarantine, Quarantined};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What stands before the name of a source where a stream is asked for.
@@ -188,32 +189,16 @@ fn list(
     listing: &Listing,
 ) -> Result<DeadLettersReport, RuntimeError> {
     let Listing { matching, after, limit } = listing;
-    let mut shown: VecDeque<Entry> = VecDeque::new();
+    let mut page = Page::new(*after, *limit);
     let (mut total, mut count) = (0, 0);
     visit(quarantine, source, None, |entry| {
         total += 1;
-        if !is_meant(matching, &entry.1) {
-            return;
-        }
-        count += 1;
-        match after {
-            Some(after) if entry.0 <= after.place => {}
-            // One more than is shown says that more follow.
-            Some(_) if shown.len() <= *limit => shown.push_back(entry),
-            Some(_) => {}
-            None => {
-                shown.push_back(entry);
-                if shown.len() > *limit {
-                    shown.pop_front();
-                }
-            }
+        if is_meant(matching, &entry.1) {
+            count += 1;
+            page.offer(id_of(entry.0), entry);
         }
     })?;
-    let mut next = None;
-    if after.is_some() && shown.len() > *limit {
-        shown.truncate(*limit);
-        next = shown.back().map(|(place, _)| id_of(*place).to_string());
-    }
+    let (shown, next) = page.finish();
     let dead_letters = shown.into_iter().map(report_of).collect();
     Ok(DeadLettersReport { dead_letters, total, matching: count, next })
 }
