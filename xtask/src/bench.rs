@@ -14,7 +14,7 @@ struct Bench {
     of_users: bool,
 }
 
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 15] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
@@ -58,6 +58,12 @@ const BENCHES: [Bench; 12] = [
         of_users: true,
     },
     Bench {
+        name: "currents-ingest",
+        about: "durable intake of Braze Currents over HTTP, batches of 100, on disk before the answer",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "currents-ingest"],
+        of_users: false,
+    },
+    Bench {
         name: "currents-import",
         about: "a folder of Avro files of Braze Currents read once, and one of four times its size",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "currents-import"],
@@ -73,6 +79,18 @@ const BENCHES: [Bench; 12] = [
         name: "mapping",
         about: "from an applied event to Braze's request, on one core",
         cargo: &["bench", "--package", "isthmus-braze", "--bench", "mapping", "--"],
+        of_users: false,
+    },
+    Bench {
+        name: "currents",
+        about: "Braze Currents read from posts and files, and shown as Amplitude shows them, on one core",
+        cargo: &["bench", "--package", "isthmus-braze", "--bench", "currents", "--"],
+        of_users: false,
+    },
+    Bench {
+        name: "forward",
+        about: "from an applied event to Amplitude's request, on one core",
+        cargo: &["bench", "--package", "isthmus-amplitude", "--bench", "forward", "--"],
         of_users: false,
     },
     Bench {
@@ -201,7 +219,7 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 12);
+        assert_eq!(select(&["all"]).unwrap().len(), 15);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
     }
 

@@ -1,9 +1,10 @@
-//! Durable ingest over HTTP: batches of 100 events of about 800 bytes, on disk before the answer.
+//! Durable ingest over HTTP: batches of 100 events of about 800 bytes, on disk before the answer; as
+//! SDKs upload them, or as Braze Currents posts them.
 
 use crate::histogram::Histogram;
 use crate::load::{Connection, closed_loop};
 use crate::process::{Process, folder, now, own_cpu, pause};
-use crate::{ask, disk, load};
+use crate::{ask, disk};
 use anyhow::Context;
 use isthmus_core::seam::Clock;
 use isthmus_server::system::SystemClock;
@@ -16,13 +17,34 @@ const EVENTS_PER_REQUEST: usize = 100;
 const CONNECTIONS: u64 = 16;
 const USERS: u64 = 200_000;
 
-const PROJECT: &str = "kind: project\nname: bench\napi_key: bench-key\n";
+const RESOURCES: &str = "kind: project\nname: bench\napi_key: bench-key\n---\n\
+                         kind: currents_source\nname: posts\nproject: bench\nopen: true\n";
 
-pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
+/// Whose events they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Traffic {
+    Sdks,
+    Currents,
+}
+
+impl Traffic {
+    async fn connect(self, address: &str, seed: u64, events: usize) -> anyhow::Result<Connection> {
+        match self {
+            Self::Sdks => {
+                Connection::open(address, "/2/httpapi", API_KEY, seed, USERS, events).await
+            }
+            Self::Currents => {
+                Connection::telling(address, "/currents/http/posts", seed, events).await
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(smoke: bool, traffic: Traffic) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 1 } else { 20 });
     let folder = folder()?;
     let resources = folder.path().join("bench.yaml");
-    std::fs::write(&resources, PROJECT)?;
+    std::fs::write(&resources, RESOURCES)?;
     let data = folder.path().join("data");
     let (data, resources) = (data.to_string_lossy(), resources.to_string_lossy());
     let arguments = ["--data-dir", &*data, "--listen", "127.0.0.1:0", "--resources", &*resources];
@@ -35,15 +57,7 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     let started = now();
     let until = started + span;
     for seed in 0..CONNECTIONS {
-        let connection = Connection::open(
-            server.address(),
-            "/2/httpapi",
-            API_KEY,
-            seed + 1,
-            USERS,
-            EVENTS_PER_REQUEST,
-        )
-        .await?;
+        let connection = traffic.connect(server.address(), seed + 1, EVENTS_PER_REQUEST).await?;
         bytes_per_request = connection.body_len();
         let clock = clock.clone();
         tasks.spawn(closed_loop(connection, until, move || clock.now()));
@@ -66,7 +80,7 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
     let (events_f, requests_f, applied_f) = (events as f64, requests as f64, applied as f64);
     println!(
-        "durable ingest: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {took:.1} s",
+        "durable ingest, {traffic:?}: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {took:.1} s",
         bytes_per_request / EVENTS_PER_REQUEST
     );
     println!("  events/s           {:>10.0}", events_f / took);
@@ -83,8 +97,7 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
         let rate = disk::synced_write_rate(folder.path(), block, Duration::from_secs(2))?;
         println!("  limit: this disk, {block} bytes a sync: {:.0} MB/s", rate / 1e6);
     }
-    let mut alone =
-        load::Connection::open(server.address(), "/2/httpapi", API_KEY, 999, USERS, 1).await?;
+    let mut alone = traffic.connect(server.address(), 999, 1).await?;
     let mut single = Histogram::default();
     for _ in 0..(if smoke { 10 } else { 1_000 }) {
         single.add(alone.post(clock.now()).await?);

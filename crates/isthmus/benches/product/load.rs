@@ -25,6 +25,9 @@ pub(crate) struct Connection {
 }
 
 const ID_KEY: &[u8] = b"\"insert_id\":\"";
+const CURRENTS_ID_KEY: &[u8] = b"\"id\":\"";
+/// As long as those of an e-mail of a Canvas.
+const OPEN_PROPERTIES: &str = r#""properties":{"canvas_id":"ca11ab1e-0005-4eee-9fff-000000000005","canvas_name":"Welcome series","canvas_step_id":"ca11ab1e-0006-4eee-9fff-000000000006","canvas_step_name":"Step 2","canvas_variation_id":"ca11ab1e-0007-4eee-9fff-000000000007","canvas_variation_name":"Path A","app_group_id":"7d1c4e0e-0001-4b1b-8c1c-000000000001","dispatch_id":"65a0b1c2d3e4f5a6b7c8d9e1","email_address":"kim@example.org","user_agent":"Mozilla/5.0 (iPhone; CPU iPhone OS 26_1 like Mac OS X)","esp":"SparkPost","ip_pool":"main","from_domain":"news.shop.example"}"#;
 const TIME_KEY: &[u8] = b"\"time\":";
 const USER_KEY: &[u8] = b"\"user_id\":\"user-";
 const DEVICE_KEY: &[u8] = b"\"device_id\":\"2f9c1b6a-77de-4e0e-9a41-";
@@ -42,7 +45,7 @@ impl Connection {
         events: usize,
     ) -> anyhow::Result<Self> {
         let body = Bulk::new(seed, users, api_key).body(events, MADE_AT);
-        Self::posting(address, path, seed, &body).await
+        Self::posting(address, path, seed, &body, ID_KEY).await
     }
 
     /// Connects to `address`; every request holds `events` sign-ups.
@@ -53,10 +56,38 @@ impl Connection {
         events: usize,
     ) -> anyhow::Result<Self> {
         let body = Bulk::new(seed, 1, api_key).sign_ups(events, MADE_AT);
-        Self::posting(address, "/batch", seed, &body).await
+        Self::posting(address, "/batch", seed, &body, ID_KEY).await
     }
 
-    async fn posting(address: &str, path: &str, seed: u64, body: &str) -> anyhow::Result<Self> {
+    /// Connects to `address`; every request is a batch of `events` e-mail opens, as Currents posts
+    /// them, of as many users.
+    pub(crate) async fn telling(
+        address: &str,
+        path: &str,
+        seed: u64,
+        events: usize,
+    ) -> anyhow::Result<Self> {
+        let open = |at: usize| {
+            let user = seed * 1_000 + at as u64;
+            format!(
+                "{{\"event_type\":\"users.messages.email.Open\",\"id\":\"{:033}\",\"time\" : 1767258060,\
+                 \"user\":{{\"user_id\":\"{user:024x}\",\"external_user_id\":\"user-{user:08}\",\
+                 \"timezone\":\"Europe/Berlin\"}},{OPEN_PROPERTIES}}}",
+                0
+            )
+        };
+        let events: Vec<String> = (0..events).map(open).collect();
+        let body = format!("{{\"events\":[{}]}}", events.join(","));
+        Self::posting(address, path, seed, &body, CURRENTS_ID_KEY).await
+    }
+
+    async fn posting(
+        address: &str,
+        path: &str,
+        seed: u64,
+        body: &str,
+        id_key: &[u8],
+    ) -> anyhow::Result<Self> {
         let stream = connect(address).await?;
         let mut request = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
@@ -70,7 +101,7 @@ impl Connection {
             let windows = request.windows(key.len()).enumerate();
             windows.filter(|(_, window)| *window == key).map(|(at, _)| at + key.len()).collect()
         };
-        let (ids, times) = (find(ID_KEY), find(TIME_KEY));
+        let (ids, times) = (find(id_key), find(TIME_KEY));
         let users = find(USER_KEY).into_iter().zip(find(DEVICE_KEY)).collect();
         let (counter, reply) = (0, Vec::new());
         Ok(Self { stream, request, body_at, ids, times, users, counter, seed, reply })

@@ -24,6 +24,7 @@ mod profile;
 mod startup;
 
 use anyhow::{Context, bail};
+use ingest::Traffic;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> =
@@ -40,7 +41,8 @@ fn main() -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match arguments.first().map(String::as_str) {
-            Some("ingest") => ingest::run(smoke).await,
+            Some("ingest") => ingest::run(smoke, Traffic::Sdks).await,
+            Some("currents-ingest") => ingest::run(smoke, Traffic::Currents).await,
             Some("latency") => latency::run(smoke).await,
             Some("drain") => drain::run(smoke).await,
             Some("ledger") => ledger::run(smoke).await,
@@ -49,7 +51,8 @@ fn main() -> anyhow::Result<()> {
             Some("applier") => applier::run(smoke, users).await,
             Some("currents-import") => currents_import::run(smoke).await,
             None => {
-                ingest::run(smoke).await?;
+                ingest::run(smoke, Traffic::Sdks).await?;
+                ingest::run(smoke, Traffic::Currents).await?;
                 latency::run(smoke).await?;
                 drain::run(smoke).await?;
                 ledger::run(smoke).await?;
@@ -60,7 +63,7 @@ fn main() -> anyhow::Result<()> {
             }
             Some(other) => bail!(
                 "no benchmark is called {other}; there are ingest, latency, drain, ledger, startup, \
-                 profile, applier, currents-import"
+                 profile, applier, currents-ingest, currents-import"
             ),
         }
     })
