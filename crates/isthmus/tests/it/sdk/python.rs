@@ -58,7 +58,10 @@ fn python_sdk_holds_back_a_busy_user_and_resends_the_others_at_once() {
     let order = json!([{ "event_type": "Order Completed", "user_id": "python-busy" }]);
     assert_eq!(lab.upload(&order).status, 200, "the rate is an average over 30 seconds");
     let outcome = run(&lab, "throttled");
-    assert_eq!(outcome["statuses"], json!([429, 200]));
+    let (first, resent) = outcome["statuses"].as_array().unwrap().split_first().unwrap();
+    assert_eq!(first, 429);
+    // The SDK queues them one by one beside the thread that uploads, which may take some early.
+    assert!(!resent.is_empty() && resent.iter().all(|status| status == 200), "{resent:?}");
     assert_eq!(codes(&outcome), [(200, 5)], "nobody's events are dropped");
     lab.settle();
     assert_eq!(products(&lab, "python-calm"), ["0", "1", "2", "3", "4"]);
