@@ -40,11 +40,12 @@ use std::borrow::Cow;
 /// Built-in user properties that only `/identify` is documented to set.
 const OF_IDENTIFY_ONLY: [&str; 2] = ["paying", "start_version"];
 
-/// Why an event is not forwarded.
-mod reason {
+/// Why an event is not forwarded, as `discards` of a stream's report has it.
+pub mod reason {
     pub(super) const NOBODY: &str = "nobody to attach it to";
     pub(super) const NOT_EXPORTED: &str = "Braze does not show such an event to Amplitude";
-    pub(super) const ECHO: &str = "an echo of what a stream told Braze";
+    /// Braze told of it because a stream had told Braze.
+    pub const ECHO: &str = "an echo of what a stream told Braze";
     pub(super) const SAMPLED_OUT: &str = "sampled out";
 }
 

@@ -1,9 +1,11 @@
 //! `isthmus demo`: the whole loop in one terminal, offline.
 //!
-//! Starts a sandbox Braze and a server on free loopback ports, plays a shop's traffic through the
-//! public HTTP API, shows what is happening, then what Braze holds, and a message that Braze renders
-//! with what the server knows of its reader.
+//! Starts a sandbox of Braze and Amplitude and a server on free loopback ports, plays a shop's traffic
+//! through the public HTTP API, shows what is happening, then what Braze holds, a message that Braze
+//! renders with what the server knows of its reader, and what people do with messages arriving in
+//! Amplitude.
 
+mod circle;
 mod message;
 mod shop_front;
 mod view;
@@ -57,6 +59,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     std::fs::write(&resources, resources_text(&sandbox_url)).context("no room for resources")?;
     let server = open_server(folder.path(), &resources, free).await?;
     let server_url = format!("http://{}", server.address());
+    let handle = sandbox.handle();
+    circle::prepare(&handle, &server_url)?;
     let token = server.token().to_owned();
 
     let mut parts = Parts::new(clock.clone());
@@ -67,13 +71,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let _ended = ended.clone().drop_guard();
         let client = Client::with(&server_url, &token)?;
         out::line(format!("server         {server_url}"));
-        out::line(format!("sandbox Braze  {sandbox_url}  (open it in a browser)"));
+        out::line(format!(
+            "sandbox        {sandbox_url}  (Braze and Amplitude; open it in a browser)"
+        ));
         out::line("");
         let shop = ShopFront::new(&server_url, clock.clone())?;
         let progress = view::Progress::new(arguments.events);
         shop.play(arguments.seed, arguments.shoppers, arguments.events, &progress, &client).await?;
         let users = view::show_users(&sandbox_url, clock.clone()).await?;
         message::show(&server_url, &sandbox_url, &users, clock.clone()).await?;
+        circle::close(&handle, &client, &clock).await?;
+        circle::show(&handle, &users, &client).await?;
         view::show_totals(&client).await?;
         if !arguments.exit {
             out::line("");
@@ -159,8 +167,32 @@ send_events:
 send_users:
   user_properties: [ first_name, email, plan, seats, orders, spent, categories ]
 enabled: true
+---
+kind: currents_source
+name: braze-currents
+project: shop
+token: {currents_token}
+destination: braze
+---
+kind: destination
+name: amplitude
+type: amplitude
+endpoint: {sandbox_url}
+api_key: {amplitude_key}
+---
+kind: stream
+name: to-amplitude
+project: shop
+destination: amplitude
+forward:
+  events: all
+  identifies: true
+  currents: {{ types: all }}
+enabled: true
 "#,
+        amplitude_key = circle::AMPLITUDE_KEY,
         api_key = shop_front::API_KEY,
+        currents_token = circle::TOKEN,
         secret_key = message::SECRET_KEY
     )
 }

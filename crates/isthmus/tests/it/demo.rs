@@ -3,7 +3,7 @@
 use crate::harness::process::ended;
 
 #[test]
-fn the_demo_shows_users_who_came_as_visitors_and_a_message_with_what_is_known_of_them() {
+fn the_demo_shows_users_as_braze_sees_them_a_message_and_what_came_of_messages() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["demo", "--exit", "--events", "3000", "--shoppers", "40"];
     let ended = ended(folder.path(), &arguments);
@@ -28,4 +28,23 @@ fn the_demo_shows_users_who_came_as_visitors_and_a_message_with_what_is_known_of
     assert!(second.contains(" Osaka, Japan"), "{second}");
     let attributes = users.split_once("A message").unwrap().0;
     assert!(!attributes.contains("Portugal") && !attributes.contains("last_order"), "{attributes}");
+    // What people did with the thanks of Braze is in Amplitude, as often as somebody did it.
+    let amplitude = after("stored in Amplitude");
+    let stored = |name: &str| -> (u64, u64) {
+        let line = amplitude.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no `{name}` in {amplitude}"));
+        let mut numbers = line.rsplit(' ').filter_map(|word| word.parse().ok());
+        let one = numbers.next().unwrap();
+        (numbers.next().unwrap(), one)
+    };
+    let (sent, delivered) = (stored("[Appboy] Email Send"), stored("[Appboy] Email Delivery"));
+    assert_eq!(sent, delivered);
+    let (opened, shop) = (stored("[Appboy] Email Open"), stored("the shop's own events"));
+    assert!(0 < opened.0 && opened.0 < sent.0, "{opened:?} of {sent:?}");
+    assert!(0 < sent.1 && sent.1 < shop.1, "{sent:?}, {shop:?}");
+    assert!(shop.1 < shop.0 && sent.1 < sent.0, "{sent:?}, {shop:?}");
+    // What isthmus told Braze came back too, and stayed.
+    let (repeated, rest) = after("events that Braze told, ").split_once(" only repeated").unwrap();
+    assert!(repeated.parse::<u64>().unwrap() >= sent.0, "an order is told to Braze: {repeated}");
+    assert!(rest.contains("Braze. 0 of them went on to Amplitude."), "{rest}");
 }

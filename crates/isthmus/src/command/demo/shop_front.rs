@@ -1,6 +1,6 @@
 //! The shop's traffic, sent as an Amplitude SDK sends it: over HTTP, in batches, again when told to.
 
-use super::view::Progress;
+use super::view::{Progress, sums};
 use crate::client::Client;
 use anyhow::{Context, bail};
 use http::HeaderMap;
@@ -69,7 +69,7 @@ impl ShopFront {
             let health: Health = client.get("/control/v1/status").await?;
             let report = client.get("/control/v1/streams").await?;
             progress.show(sent, &report);
-            let pending: u64 = report.streams.iter().map(|stream| stream.pending).sum();
+            let pending = sums(&report).pending;
             if health.lag_bytes == 0 && pending == 0 {
                 break;
             }

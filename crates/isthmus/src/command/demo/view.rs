@@ -6,6 +6,7 @@ use anyhow::Context;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use indicatif::{ProgressBar, ProgressStyle};
+use isthmus_amplitude::forward::reason;
 use isthmus_core::seam::{Http, Method, Request};
 use isthmus_server::report::StreamsReport;
 use isthmus_server::system::{SystemClock, SystemHttp};
@@ -39,16 +40,10 @@ impl Progress {
     }
 
     pub(super) fn show(&self, accepted: usize, report: &StreamsReport) {
-        let sum = |of: fn(&isthmus_server::report::StreamReport) -> u64| -> u64 {
-            report.streams.iter().map(of).sum()
-        };
         let accepted = accepted as u64;
+        let Sums { delivered, pending, requests, objects_saved, .. } = sums(report);
         let numbers = format!(
-            "delivered {}  pending {}  requests {}  objects saved {}",
-            sum(|stream| stream.delivered),
-            sum(|stream| stream.pending),
-            sum(|stream| stream.requests),
-            sum(|stream| stream.objects_saved),
+            "delivered {delivered}  pending {pending}  requests {requests}  objects saved {objects_saved}"
         );
         if self.bar.is_hidden() && accepted >= self.printed.get() + PRINTED_EVERY {
             self.printed.set(accepted);
@@ -61,6 +56,29 @@ impl Progress {
     pub(super) fn finish(&self) {
         self.bar.finish();
     }
+}
+
+/// What all streams did, together.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    delivered: u64,
+    pub(super) pending: u64,
+    requests: u64,
+    objects_saved: u64,
+    /// Events that Braze told because a stream told Braze, and that were not forwarded.
+    pub(super) echoes: u64,
+}
+
+pub(super) fn sums(report: &StreamsReport) -> Sums {
+    let mut all = Sums::default();
+    for stream in &report.streams {
+        all.delivered += stream.delivered;
+        all.pending += stream.pending;
+        all.requests += stream.requests;
+        all.objects_saved += stream.objects_saved;
+        all.echoes += stream.discards.get(reason::ECHO).copied().unwrap_or_default();
+    }
+    all
 }
 
 /// Prints some users with what Braze exports of them, and returns the external ids of all that it
