@@ -14,7 +14,7 @@ struct Bench {
     of_users: bool,
 }
 
-const BENCHES: [Bench; 15] = [
+const BENCHES: [Bench; 16] = [
     Bench {
         name: "ingest",
         about: "durable ingest over HTTP, batches of 100, on disk before the answer",
@@ -31,6 +31,12 @@ const BENCHES: [Bench; 15] = [
         name: "drain",
         about: "a backlog of a million events into Braze, without limits and with documented ones",
         cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "drain"],
+        of_users: false,
+    },
+    Bench {
+        name: "forwarding",
+        about: "a backlog of a million events into Amplitude, and how much of its limits that uses",
+        cargo: &["bench", "--package", "isthmus", "--bench", "product", "--", "forwarding"],
         of_users: false,
     },
     Bench {
@@ -219,7 +225,7 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_the_names_there_are() {
         let error = select(&["decode", "speed"]).err().unwrap().to_string();
         assert!(error.starts_with("no benchmark is called speed; there are ingest,"), "{error}");
-        assert_eq!(select(&["all"]).unwrap().len(), 15);
+        assert_eq!(select(&["all"]).unwrap().len(), 16);
         assert_eq!(select(&["log"]).unwrap()[0].name, "log");
     }
 

@@ -1,6 +1,6 @@
 //! How fast a backlog drains: into a Braze without limits, and into one with the documented limit.
 
-use crate::backlog::Pair;
+use crate::backlog::{Pair, To};
 use crate::process::{folder, now};
 
 /// Requests in 3 seconds, by contract ("/users/track", Braze documentation, read 2026-09).
@@ -26,7 +26,7 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
 async fn drain(events: u64, name: &str, per_3s: u32, sandbox: &[&str]) -> anyhow::Result<()> {
     let folder = folder()?;
     let limits = format!("requests_per_3s: {per_3s}");
-    let pair = Pair::start(folder.path(), sandbox, &limits, "").await?;
+    let pair = Pair::start(folder.path(), To::Braze, sandbox, &limits, "").await?;
     pair.fail(true).await?;
     pair.upload(events).await?;
     crate::ingest::wait_applied(&pair.server, events).await?;

@@ -1,6 +1,6 @@
 //! What the ledger costs: the same events through the same stream, with and without it.
 
-use crate::backlog::{Pair, bytes_below};
+use crate::backlog::{Pair, To, bytes_below};
 use crate::process::{folder, now};
 
 #[expect(clippy::cast_precision_loss, reason = "rates for people")]
@@ -14,7 +14,8 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
             let folder = folder()?;
             let config = format!("[delivery]\nledger = {ledger}\n");
             let limits = "requests_per_3s: 1000000";
-            let pair = Pair::start(folder.path(), &["--rates", "off"], limits, &config).await?;
+            let pair =
+                Pair::start(folder.path(), To::Braze, &["--rates", "off"], limits, &config).await?;
             let cpu = pair.server.cpu()?;
             let started = now();
             pair.upload(events).await?;

@@ -13,6 +13,7 @@ mod backlog;
 mod currents_import;
 mod disk;
 mod drain;
+mod forwarding;
 mod histogram;
 mod ingest;
 mod latency;
@@ -45,6 +46,7 @@ fn main() -> anyhow::Result<()> {
             Some("currents-ingest") => ingest::run(smoke, Traffic::Currents).await,
             Some("latency") => latency::run(smoke).await,
             Some("drain") => drain::run(smoke).await,
+            Some("forwarding") => forwarding::run(smoke).await,
             Some("ledger") => ledger::run(smoke).await,
             Some("startup") => startup::run(smoke).await,
             Some("profile") => profile::run(smoke, users).await,
@@ -55,6 +57,7 @@ fn main() -> anyhow::Result<()> {
                 ingest::run(smoke, Traffic::Currents).await?;
                 latency::run(smoke).await?;
                 drain::run(smoke).await?;
+                forwarding::run(smoke).await?;
                 ledger::run(smoke).await?;
                 startup::run(smoke).await?;
                 profile::run(smoke, users).await?;
@@ -62,8 +65,8 @@ fn main() -> anyhow::Result<()> {
                 currents_import::run(smoke).await
             }
             Some(other) => bail!(
-                "no benchmark is called {other}; there are ingest, latency, drain, ledger, startup, \
-                 profile, applier, currents-ingest, currents-import"
+                "no benchmark is called {other}; there are ingest, latency, drain, forwarding, ledger, \
+                 startup, profile, applier, currents-ingest, currents-import"
             ),
         }
     })

@@ -1,6 +1,6 @@
 //! How long a start takes after `kill -9` with much log on disk.
 
-use crate::backlog::{Pair, bytes_below};
+use crate::backlog::{Pair, To, bytes_below};
 use crate::process::{folder, now};
 
 /// Bytes of intake log and event log.
@@ -12,7 +12,7 @@ pub(crate) async fn run(smoke: bool) -> anyhow::Result<()> {
     let step = if smoke { 4_000 } else { 200_000 };
     let folder = folder()?;
     let limits = "requests_per_3s: 1000000";
-    let pair = Pair::start(folder.path(), &["--rates", "off"], limits, "").await?;
+    let pair = Pair::start(folder.path(), To::Braze, &["--rates", "off"], limits, "").await?;
     let data = folder.path().join("data");
     let bytes = || bytes_below(&data.join("intake")) + bytes_below(&data.join("events"));
     let mut events = 0;
