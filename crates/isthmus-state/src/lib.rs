@@ -22,12 +22,15 @@ pub mod seen;
 pub mod tombstones;
 pub mod user_map;
 
+use people::Packed;
 use serde::{Deserialize, Serialize};
+use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Blocks of tables that are kept in memory: people who are seen again after a while are read from
-/// them.
-const CACHE_BYTES: u64 = 128 << 20;
+/// Blocks of tables that are kept in memory. Those who are seen again are not read from them, but from
+/// what is packed of them in memory.
+const CACHE_BYTES: u64 = 64 << 20;
 
 /// An atomic batch of writes over any keyspaces; nothing of it shows before its commit.
 pub type WriteBatch = fjall::OwnedWriteBatch;
@@ -36,6 +39,8 @@ pub type WriteBatch = fjall::OwnedWriteBatch;
 #[derive(Clone)]
 pub struct State {
     database: fjall::Database,
+    /// Persons in memory, for all who open [`people::People`].
+    packed: Arc<Packed>,
 }
 
 /// A failure of the engine: the operator must act (disk full, folder damaged or in use).
@@ -63,7 +68,12 @@ const FILLER_WORDS: usize = (1 << 20) / 8;
 impl State {
     /// Opens the engine in `folder`, creating it if needed. One process at a time.
     pub fn open(folder: &Path) -> Result<Self, StateError> {
-        Ok(Self { database: fjall::Database::builder(folder).cache_size(CACHE_BYTES).open()? })
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let database = fjall::Database::builder(folder)
+            .cache_size(CACHE_BYTES)
+            .worker_threads(workers(cores))
+            .open()?;
+        Ok(Self { database, packed: Arc::default() })
     }
 
     /// The keyspace called `name`, created if needed.
@@ -131,6 +141,14 @@ impl State {
     pub fn bytes_on_disk(&self) -> Result<u64, StateError> {
         Ok(self.database.disk_space()?)
     }
+}
+
+/// Threads of the engine that write and merge tables.
+///
+/// Of several, the first one merges nothing: it hands that on, and asks again and again as long as all
+/// others are at work (fjall 3.1, `worker_pool.rs`). With two cores that were one of them, lost.
+fn workers(cores: usize) -> usize {
+    if cores <= 2 { 1 } else { cores.min(4) }
 }
 
 /// Rewrites the tables of `keyspace`: of what was removed from it, nothing is left in them.

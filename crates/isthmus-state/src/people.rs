@@ -1,16 +1,34 @@
 //! Persons and the ids that lead to them.
 //!
 //! Keyspace `ids`: (kind, project, id) to Amplitude id. Keyspace `people`: Amplitude id to
-//! [`Person`]. What the entries mean is decided by the applier; nothing here does.
+//! [`Person`]. Keyspace `snapshots`: Amplitude id to where the event log holds the present properties,
+//! where that became so after the person was written. What the entries mean is decided by the applier;
+//! nothing here does.
+//!
+//! Persons that the applier had lately are in memory, packed, for everybody who asks.
+
+mod packed;
+
+use packed::Beside;
+pub use packed::Notes;
+pub(crate) use packed::Packed;
 
 use crate::{State, StateError, WriteBatch};
-use fjall::Keyspace;
+use fjall::{Keyspace, UserValue};
 use isthmus_core::{AmplitudeId, Place, json};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What is gathered in memory before it is written as a table: every step of a search in a larger one
+/// misses the processor's cache.
+const MEMORY_TABLE_MAX: u64 = 16 << 20;
+/// The same of snapshots, which are small.
+const SNAPSHOTS_MEMORY_TABLE_MAX: u64 = 8 << 20;
 
 /// Version 1 knew no built-in properties, no times of values, no devices; version 2 no ids of Braze.
 const VERSION: u8 = 3;
+const SNAPSHOT_VERSION: u8 = 1;
 
 /// What is known of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,7 +41,8 @@ pub struct Person {
     pub custom: Values,
     /// Built-in user properties: what events say of platform, device, place, language and version.
     pub built_in: Values,
-    /// Where the event log holds the present properties, if it does.
+    /// Where the event log holds the present properties, if it does. Only [`People::recall`] tells the
+    /// latest place.
     pub snapshot: Option<Place>,
     /// Groups the person belongs to, as one raw JSON object; empty when there are none.
     pub groups: String,
@@ -143,8 +162,9 @@ impl Person {
         }
         let mut both = String::with_capacity(custom.len() + built_in.len());
         both.push_str(custom.strip_suffix('}').unwrap_or(custom));
+        let own: Vec<_> = json::members(custom).map(|(name, _)| name).collect();
         for (name, value) in json::members(built_in) {
-            if json::member(custom, &name).is_some() {
+            if own.contains(&name) {
                 continue;
             }
             both.push(',');
@@ -185,17 +205,32 @@ impl IdKind {
     }
 }
 
-/// The two keyspaces, open.
+/// A person as they are stored, on the way there.
+#[derive(Debug)]
+pub struct Stored {
+    person: AmplitudeId,
+    bytes: UserValue,
+    snapshot: Option<Place>,
+}
+
+/// The three keyspaces, open, and who is in memory.
 #[derive(Clone)]
 pub struct People {
     ids: Keyspace,
-    people: Keyspace,
+    persons: Keyspace,
+    snapshots: Keyspace,
+    packed: Arc<Packed>,
 }
 
 impl People {
     /// Opens the keyspaces in `state`.
     pub fn open(state: &State) -> Result<Self, StateError> {
-        Ok(Self { ids: state.keyspace("ids")?, people: state.keyspace("people")? })
+        Ok(Self {
+            ids: state.keyspace_with_memory("ids", MEMORY_TABLE_MAX)?,
+            persons: state.keyspace_with_memory("people", MEMORY_TABLE_MAX)?,
+            snapshots: state.keyspace_with_memory("snapshots", SNAPSHOTS_MEMORY_TABLE_MAX)?,
+            packed: Arc::clone(&state.packed),
+        })
     }
 
     /// The person that `id` leads to in `project`.
@@ -234,8 +269,33 @@ impl People {
 
     /// The person with this Amplitude id.
     pub fn get(&self, person: AmplitudeId) -> Result<Option<Person>, StateError> {
-        let Some(value) = self.people.get(person.0.to_be_bytes())? else { return Ok(None) };
+        if let Some(found) = self.packed.get(person.0, |stored, _| Person::decode(stored)) {
+            return found.map(Some);
+        }
+        let Some(value) = self.persons.get(person.0.to_be_bytes())? else { return Ok(None) };
         Person::decode(&value).map(Some)
+    }
+
+    /// Like [`Self::get`], with their present snapshot and what was noted beside the person, and keeps
+    /// in memory who was not there. Only for the one who writes: anybody else could keep what is no
+    /// longer so, and has no use for a snapshot.
+    pub fn recall(&self, person: AmplitudeId) -> Result<Option<(Person, Notes)>, StateError> {
+        let found = self.packed.get(person.0, |stored, Beside { notes, snapshot }| {
+            Ok((Person { snapshot, ..Person::decode(stored)? }, notes))
+        });
+        if let Some(found) = found {
+            return found.map(Some);
+        }
+        let key = person.0.to_be_bytes();
+        let Some(value) = self.persons.get(key)? else { return Ok(None) };
+        let mut known = Person::decode(&value)?;
+        if let Some(later) = self.snapshots.get(key)? {
+            let later: Place = crate::decode("snapshot", SNAPSHOT_VERSION, &later)?;
+            known.snapshot = known.snapshot.max(Some(later));
+        }
+        let beside = Beside { notes: Notes::default(), snapshot: known.snapshot };
+        self.packed.keep(person.0, &value, beside);
+        Ok(Some((known, beside.notes)))
     }
 
     /// The person that `id` leads to in `project`, merges followed.
@@ -268,7 +328,7 @@ impl People {
     /// The persons who are merged into `person`; walks all there are.
     pub fn merged_into(&self, person: AmplitudeId) -> Result<Vec<AmplitudeId>, StateError> {
         let mut found = Vec::new();
-        for entry in self.people.iter() {
+        for entry in self.persons.iter() {
             let (key, value) = entry.into_inner()?;
             if Person::decode(&value)?.merged_into == Some(person)
                 && let Ok(key) = <[u8; 8]>::try_from(&*key)
@@ -279,25 +339,54 @@ impl People {
         Ok(found)
     }
 
-    /// Writes what is known of `person`.
-    pub fn put(&self, batch: &mut WriteBatch, person: AmplitudeId, known: &Person) {
-        batch.insert(&self.people, person.0.to_be_bytes(), crate::encode(VERSION, known));
+    /// Writes what is known of `person`. Until the batch is committed and what is returned goes to
+    /// [`Self::keep`], nobody finds them in memory.
+    pub fn put(&self, batch: &mut WriteBatch, person: AmplitudeId, known: &Person) -> Stored {
+        self.packed.unkeep(person.0);
+        let key = person.0.to_be_bytes();
+        let (bytes, snapshot) = (UserValue::from(crate::encode(VERSION, known)), known.snapshot);
+        batch.insert(&self.persons, key, bytes.clone());
+        if snapshot.is_none() {
+            // An earlier one is no longer so.
+            batch.remove(&self.snapshots, key);
+        }
+        Stored { person, bytes, snapshot }
+    }
+
+    /// Keeps in memory, with `notes`, who was committed.
+    pub fn keep(&self, stored: &Stored, notes: Notes) {
+        let beside = Beside { notes, snapshot: stored.snapshot };
+        self.packed.keep(stored.person.0, &stored.bytes, beside);
+    }
+
+    /// Writes that of `person` nothing changed but where the event log holds the properties: further
+    /// on than before.
+    pub fn put_snapshot(&self, batch: &mut WriteBatch, person: AmplitudeId, snapshot: Place) {
+        let bytes = crate::encode(SNAPSHOT_VERSION, &snapshot);
+        batch.insert(&self.snapshots, person.0.to_be_bytes(), bytes);
+    }
+
+    /// Keeps in memory, with `notes`, what was committed by [`Self::put_snapshot`].
+    pub fn keep_snapshot(&self, person: AmplitudeId, snapshot: Place, notes: Notes) {
+        self.packed.note(person.0, Beside { notes, snapshot: Some(snapshot) });
     }
 
     /// Forgets `person`.
     pub fn remove(&self, batch: &mut WriteBatch, person: AmplitudeId) {
-        batch.remove(&self.people, person.0.to_be_bytes());
+        self.packed.forget(person.0);
+        batch.remove(&self.persons, person.0.to_be_bytes());
+        batch.remove(&self.snapshots, person.0.to_be_bytes());
     }
 
     /// Rewrites what is stored, so that nothing of what was removed is left on disk.
     pub fn compact(&self) -> Result<(), StateError> {
         crate::compact(&self.ids)?;
-        crate::compact(&self.people)
+        crate::compact(&self.persons)
     }
 
     /// How many persons there are, roughly.
     pub fn count(&self) -> usize {
-        self.people.approximate_len()
+        self.persons.approximate_len()
     }
 }
 
@@ -385,6 +474,92 @@ mod tests {
         assert_eq!(people.get(AmplitudeId(100)).unwrap(), Some(person));
         assert_eq!(people.find("shop", IdKind::Device, "ana").unwrap(), None);
         assert_eq!(people.find("other", IdKind::User, "ana").unwrap(), None);
+    }
+
+    /// Commits `write`, looks at person 5 through `look` from memory, and again after reopening.
+    fn then<T: PartialEq + std::fmt::Debug>(
+        folder: &std::path::Path,
+        write: impl FnOnce(&People, &mut WriteBatch) -> Box<dyn FnOnce(&People)>,
+        look: impl Fn(&People) -> T,
+    ) -> T {
+        let from_memory = {
+            let state = State::open(folder).unwrap();
+            let people = People::open(&state).unwrap();
+            people.recall(AmplitudeId(5)).unwrap();
+            let mut batch = state.batch();
+            let keep = write(&people, &mut batch);
+            batch.commit().unwrap();
+            keep(&people);
+            state.persist().unwrap();
+            look(&People::open(&state).unwrap())
+        };
+        let state = State::open(folder).unwrap();
+        let people = People::open(&state).unwrap();
+        assert_eq!(look(&people), from_memory, "memory and tables differ");
+        assert_eq!(look(&people), from_memory, "tables and what was kept of them differ");
+        from_memory
+    }
+
+    #[test]
+    fn memory_and_tables_agree_on_persons_and_their_latest_snapshots() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = AmplitudeId(5);
+        let place = |offset| Some(Place { offset, index: 3 });
+        let person = |orders: u32, snapshot| {
+            let text = format!("{{\"orders\":{orders}}}");
+            Person { custom: Values { text, since: vec![9] }, snapshot, ..Person::default() }
+        };
+        let put = |known: Person| {
+            move |people: &People, batch: &mut WriteBatch| -> Box<dyn FnOnce(&People)> {
+                let stored = people.put(batch, id, &known);
+                Box::new(move |people| people.keep(&stored, [1, 2]))
+            }
+        };
+        let look = |people: &People| {
+            let recalled = people.recall(id).unwrap().map(|(person, _)| person);
+            let got = people.get(id).unwrap();
+            let same = |one: &Option<Person>| one.as_ref().map(|one| one.custom.clone());
+            assert_eq!(same(&got), same(&recalled));
+            recalled
+        };
+        let told = then(folder.path(), put(person(1, place(7))), look);
+        assert_eq!(told, Some(person(1, place(7))));
+        let placed = |people: &People, batch: &mut WriteBatch| -> Box<dyn FnOnce(&People)> {
+            let place = Place { offset: 9, index: 0 };
+            people.put_snapshot(batch, id, place);
+            Box::new(move |people| people.keep_snapshot(id, place, [3, 4]))
+        };
+        let later = Some(Place { offset: 9, index: 0 });
+        assert_eq!(then(folder.path(), placed, look), Some(person(1, later)));
+        let told = then(folder.path(), put(person(2, place(11))), look);
+        assert_eq!(told, Some(person(2, place(11))));
+        assert_eq!(then(folder.path(), put(person(3, None)), look), Some(person(3, None)));
+        let gone = |people: &People, batch: &mut WriteBatch| -> Box<dyn FnOnce(&People)> {
+            people.remove(batch, id);
+            Box::new(|_| ())
+        };
+        assert_eq!(then(folder.path(), gone, look), None);
+        assert_eq!(then(folder.path(), put(person(4, None)), look), Some(person(4, None)));
+    }
+
+    #[test]
+    fn notes_are_in_memory_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = AmplitudeId(5);
+        let notes = |people: &People| people.recall(id).unwrap().map(|(_, notes)| notes);
+        {
+            let state = State::open(folder.path()).unwrap();
+            let people = People::open(&state).unwrap();
+            let mut batch = state.batch();
+            let stored = people.put(&mut batch, id, &Person::default());
+            batch.commit().unwrap();
+            people.keep(&stored, [1, 2]);
+            assert_eq!(notes(&people), Some([1, 2]));
+            people.keep_snapshot(id, Place { offset: 1, index: 0 }, [3, 4]);
+            assert_eq!(notes(&people), Some([3, 4]));
+        }
+        let people = People::open(&State::open(folder.path()).unwrap()).unwrap();
+        assert_eq!(notes(&people), Some([0, 0]));
     }
 
     #[test]

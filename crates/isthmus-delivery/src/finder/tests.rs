@@ -535,7 +535,7 @@ async fn ids_lead_to_persons_in_every_project_and_to_what_these_became() {
     people.link(&mut batch, &Link::of("shop", IdKind::Device, "ana"), Some(AmplitudeId(2)));
     people.link(&mut batch, &Link::of("app", IdKind::User, "ana"), Some(AmplitudeId(3)));
     let merged = Person { merged_into: Some(AmplitudeId(4)), ..Person::default() };
-    people.put(&mut batch, AmplitudeId(2), &merged);
+    let _stored = people.put(&mut batch, AmplitudeId(2), &merged);
     batch.commit().unwrap();
     let (finder, _indexer) = case.open();
     let persons = |projects: &[&str], id| finder.persons(projects, id).unwrap();

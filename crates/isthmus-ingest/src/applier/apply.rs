@@ -600,7 +600,7 @@ impl<'a> Gathering<'a> {
         }
         let inline = self.own(&properties);
         let index = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-        directory.person_mut(person)?.snapshot = Some(Place { offset: self.offset, index });
+        directory.place(person, Place { offset: self.offset, index })?;
         Ok(UserProperties::Inline(inline))
     }
 

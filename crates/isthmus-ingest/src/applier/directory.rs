@@ -11,7 +11,7 @@ use isthmus_state::currents_ids::{CurrentsId, CurrentsIds};
 use isthmus_state::cursor::{ApplierCursor, Cursors};
 use isthmus_state::groups::Groups;
 use isthmus_state::past_values::{PastValue, PastValues};
-use isthmus_state::people::{IdKind, Link, People, Person};
+use isthmus_state::people::{IdKind, Link, Notes, People, Person};
 use isthmus_state::quarantine::{Changes, QuarantineWriter, Quarantined};
 use isthmus_state::seen::{EventKey, Seen};
 use isthmus_state::tombstones::Tombstones;
@@ -23,8 +23,9 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Ids kept in memory per generation: about 30 bytes each.
 const IDS_RECENT: usize = 1_500_000;
-/// Persons kept in memory per generation: about 900 bytes each with a common profile.
-const PERSONS_RECENT: usize = 100_000;
+/// Persons kept ready for use per generation: about a kilobyte each with a common profile. Many more
+/// are kept packed by [`People`].
+const PERSONS_RECENT: usize = 24_000;
 /// Devices, ids of Braze and merges that a person remembers; of what is beyond, state is searched when it matters.
 pub(super) const REMEMBERED_MAX: usize = 1_000;
 /// People who may be mapped to one global user and are looked at when chains are checked.
@@ -46,9 +47,11 @@ pub(super) struct Directory {
     ids: Recent<IdHash, AmplitudeId>,
     /// Of this run alone, so that nobody can choose ids whose hashes are the same.
     seed: u64,
-    persons: Recent<AmplitudeId, Known>,
+    persons: Recent<AmplitudeId, Box<Known>>,
     /// Persons that differ from state; each is in `persons`.
     changed: BTreeSet<AmplitudeId>,
+    /// Persons of whom state lacks the latest snapshot; each is in `persons`.
+    placed: BTreeSet<AmplitudeId>,
     /// Persons that state still has and that are forgotten.
     erased: BTreeSet<AmplitudeId>,
     /// Links that state does not have yet.
@@ -101,13 +104,26 @@ struct Known {
 }
 
 /// What was applied to a person last, hashed: the same again changes nothing. Never stored, and
-/// never needed: a person just read from state has none.
+/// never needed: a person just read from the tables has none. It is true of a person as long as they
+/// do not change, whatever else was applied meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Memo {
     /// Fields of the last event.
     pub(super) fields: Option<u64>,
     /// The last plain update of custom properties.
     pub(super) update: Option<u64>,
+}
+
+impl Memo {
+    /// A hash of zero, which is as likely as any other, is not noted.
+    fn noted([fields, update]: Notes) -> Self {
+        let hash = |note| (note != 0).then_some(note);
+        Self { fields: hash(fields), update: hash(update) }
+    }
+
+    fn notes(self) -> Notes {
+        [self.fields, self.update].map(Option::unwrap_or_default)
+    }
 }
 
 impl Directory {
@@ -142,6 +158,7 @@ impl Directory {
             seed: random.next_u64(),
             persons: Recent::new(PERSONS_RECENT),
             changed: BTreeSet::new(),
+            placed: BTreeSet::new(),
             erased: BTreeSet::new(),
             linked: BTreeMap::new(),
             sighted: HashMap::new(),
@@ -191,7 +208,7 @@ impl Directory {
     ) -> Result<Option<AmplitudeId>, StateError> {
         Link::fill(&mut self.key, project, kind, id);
         let hash = id_hash(&self.key, self.seed);
-        if let Some(person) = self.ids.get(&hash).copied() {
+        if let Some(person) = self.ids.get(hash).copied() {
             return self.canonical(person);
         }
         let found = match self.linked.get(self.key.as_slice()) {
@@ -247,7 +264,7 @@ impl Directory {
         let id = expected.unwrap_or(next);
         self.cursor.next_amplitude_id = id.0 + 1;
         let person = Person { project: project.to_owned(), ..Person::default() };
-        self.persons.insert(id, Known { person, memo: Memo::default() });
+        self.persons.insert(id, Box::new(Known { person, memo: Memo::default() }));
         self.changed.insert(id);
         id
     }
@@ -261,6 +278,13 @@ impl Directory {
     pub(super) fn person_mut(&mut self, id: AmplitudeId) -> Result<&mut Person, StateError> {
         self.changed.insert(id);
         self.load(id).map(|known| &mut known.person)
+    }
+
+    /// Notes that the event log holds the present properties of `id` at `place`.
+    pub(super) fn place(&mut self, id: AmplitudeId, place: Place) -> Result<(), StateError> {
+        self.placed.insert(id);
+        self.load(id)?.person.snapshot = Some(place);
+        Ok(())
     }
 
     /// What was applied to `id` last.
@@ -281,14 +305,16 @@ impl Directory {
     }
 
     fn load_if_any(&mut self, id: AmplitudeId) -> Result<Option<&mut Known>, StateError> {
-        if self.persons.get(&id).is_none() {
-            if self.erased.contains(&id) {
+        let (people, erased) = (&self.people, &self.erased);
+        let known = self.persons.get_or_find(id, || {
+            if erased.contains(&id) {
                 return Ok(None);
             }
-            let Some(person) = self.people.get(id)? else { return Ok(None) };
-            self.persons.insert(id, Known { person, memo: Memo::default() });
-        }
-        Ok(self.persons.get(&id))
+            let found = people.recall(id)?;
+            let known = |(person, notes)| Box::new(Known { person, memo: Memo::noted(notes) });
+            Ok::<_, StateError>(found.map(known))
+        })?;
+        Ok(known.map(|known| &mut **known))
     }
 
     /// Who `id` is now; nobody when the person was erased.
@@ -400,7 +426,7 @@ impl Directory {
         for link in links {
             let Some((kind, id)) = link.id() else { continue };
             let hash = id_hash(link.bytes(), self.seed);
-            let leads_to_them = match self.ids.get(&hash).copied() {
+            let leads_to_them = match self.ids.get(hash).copied() {
                 Some(person) => family.contains(&person),
                 None => match self.linked.get(&link) {
                     Some(person) => person.is_some_and(|person| family.contains(&person)),
@@ -427,6 +453,7 @@ impl Directory {
         for id in family {
             self.persons.remove(id);
             self.changed.remove(id);
+            self.placed.remove(id);
             self.former.remove(id);
             self.erased.insert(*id);
         }
@@ -525,9 +552,19 @@ impl Directory {
         for (link, person) in std::mem::take(&mut self.linked) {
             self.people.link(&mut batch, &link, person);
         }
-        for id in std::mem::take(&mut self.changed) {
-            let known = self.persons.get(&id).expect("entries leave only in the turn below");
-            self.people.put(&mut batch, id, &known.person);
+        let changed = std::mem::take(&mut self.changed);
+        let mut placed = Vec::with_capacity(self.placed.len());
+        for id in std::mem::take(&mut self.placed) {
+            let known = self.persons.get(id).expect("entries leave only in the turn below");
+            if let (Some(place), false) = (known.person.snapshot, changed.contains(&id)) {
+                self.people.put_snapshot(&mut batch, id, place);
+                placed.push((id, place, known.memo.notes()));
+            }
+        }
+        let mut stored = Vec::with_capacity(changed.len());
+        for id in changed {
+            let known = self.persons.get(id).expect("entries leave only in the turn below");
+            stored.push((self.people.put(&mut batch, id, &known.person), known.memo.notes()));
         }
         for (id, values) in std::mem::take(&mut self.former) {
             self.past.add(&mut batch, id, values)?;
@@ -566,6 +603,12 @@ impl Directory {
         }
         self.cursors.put_applier(&mut batch, &self.cursor);
         batch.commit()?;
+        for (stored, notes) in stored {
+            self.people.keep(&stored, notes);
+        }
+        for (id, place, notes) in placed {
+            self.people.keep_snapshot(id, place, notes);
+        }
         self.ids.turn();
         self.persons.turn();
         Ok(())

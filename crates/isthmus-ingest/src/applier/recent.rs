@@ -1,7 +1,8 @@
 //! A map that remembers what was used lately.
 
 use rustc_hash::FxHashMap;
-use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::hash::Hash;
 
 /// Two generations of entries: what was used since the last turn, and what was used before it.
@@ -17,23 +18,35 @@ pub(super) struct Recent<K, V> {
     old: FxHashMap<K, V>,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
+impl<K: Eq + Hash + Copy, V> Recent<K, V> {
     /// A map whose generations hold about `capacity` entries each.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, young: FxHashMap::default(), old: FxHashMap::default() }
     }
 
     /// The entry of `key`, which counts as used.
-    pub(super) fn get<Q>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        if !self.young.contains_key(key) {
-            let (key, value) = self.old.remove_entry(key)?;
-            self.young.insert(key, value);
+    pub(super) fn get(&mut self, key: K) -> Option<&mut V> {
+        match self.get_or_find(key, || Ok::<_, Infallible>(None)) {
+            Ok(found) => found,
+            Err(never) => match never {},
         }
-        self.young.get_mut(key)
+    }
+
+    /// The entry of `key`, which counts as used; where there is none, what `find` finds.
+    pub(super) fn get_or_find<E>(
+        &mut self,
+        key: K,
+        find: impl FnOnce() -> Result<Option<V>, E>,
+    ) -> Result<Option<&mut V>, E> {
+        let vacant = match self.young.entry(key) {
+            Entry::Occupied(found) => return Ok(Some(found.into_mut())),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let value = match self.old.remove(&key) {
+            Some(value) => Some(value),
+            None => find()?,
+        };
+        Ok(value.map(|value| vacant.insert(value)))
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
@@ -41,11 +54,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    pub(super) fn remove<Q>(&mut self, key: &Q)
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
+    pub(super) fn remove(&mut self, key: &K) {
         self.young.remove(key);
         self.old.remove(key);
     }
@@ -67,10 +76,10 @@ mod tests {
         let mut recent = Recent::new(2);
         for number in 0..100u32 {
             recent.insert(number, number);
-            assert_eq!(recent.get(&0).copied(), Some(0));
+            assert_eq!(recent.get(0).copied(), Some(0));
             recent.turn();
         }
-        assert!(recent.get(&50).is_none());
+        assert!(recent.get(50).is_none());
         assert!(recent.young.len() + recent.old.len() <= 5);
     }
 }

@@ -168,7 +168,7 @@ impl Bench {
         for user in &forgotten.users {
             let known = people.get(*user).unwrap().unwrap();
             let nothing = Person { custom: Values::default(), snapshot: None, ..known };
-            people.put(&mut batch, *user, &nothing);
+            let _stored = people.put(&mut batch, *user, &nothing);
         }
         batch.commit().unwrap();
         let reach = Reach::of(&self.state).unwrap();
