@@ -6,6 +6,7 @@ use super::query::Query;
 use isthmus_core::json::{self, push_text};
 use isthmus_core::{AmplitudeId, Timestamp};
 use isthmus_state::people::Person;
+use std::borrow::Cow;
 
 const DAY_MILLIS: i64 = 86_400_000;
 
@@ -86,11 +87,11 @@ fn push_properties(
     }
     let mut members = Members { out, first: true };
     members.out.push('{');
-    let mut shown = String::new();
+    let properties = if query.properties { person.properties() } else { Cow::Borrowed("") };
+    let shown: Vec<_> = json::members(&properties).collect();
     if query.properties {
-        shown = person.properties().into_owned();
-        for (name, value) in json::members(&shown) {
-            members.push_raw(&name, value);
+        for (name, value) in &shown {
+            members.push_raw(name, value);
         }
         push_known(&mut members, &shown, person);
     }
@@ -101,7 +102,7 @@ fn push_properties(
             Computations::Named(&query.comp_ids)
         };
         for (name, value) in parts.computations(whose, which) {
-            if json::member(&shown, &name).is_none() {
+            if value_of(&shown, &name).is_none() {
                 members.push(&name, value.as_deref());
             }
         }
@@ -109,13 +110,21 @@ fn push_properties(
     out.push('}');
 }
 
+/// Name and raw value of a property.
+type Member<'a> = (Cow<'a, str>, &'a str);
+
+/// As JSON parsers resolve repeated names.
+fn value_of<'a>(shown: &[Member<'a>], name: &str) -> Option<&'a str> {
+    shown.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+}
+
 /// What is known beside the properties, under the names that Amplitude shows; where a property has
 /// the name, the property stays.
-fn push_known(members: &mut Members<'_>, shown: &str, person: &Person) {
-    let text = |name: &str| json::member(shown, name).and_then(json::text_of);
+fn push_known(members: &mut Members<'_>, shown: &[Member<'_>], person: &Person) {
+    let text = |name: &str| value_of(shown, name).and_then(json::text_of);
     let mut push = |name: &str, value: Option<&str>| {
         if let Some(value) = value
-            && json::member(shown, name).is_none()
+            && value_of(shown, name).is_none()
         {
             members.push(name, Some(value));
         }
@@ -128,7 +137,7 @@ fn push_known(members: &mut Members<'_>, shown: &str, person: &Person) {
     push("device", text("device_model").or_else(|| text("device_family")).as_deref());
     let os = match (text("os_name"), text("os_version")) {
         (Some(name), Some(version)) => Some(format!("{name} {version}")),
-        (name, _) => name.map(std::borrow::Cow::into_owned),
+        (name, _) => name.map(Cow::into_owned),
     };
     push("os", os.as_deref());
 }
