@@ -1,6 +1,7 @@
 //! Amplitude's ingest endpoints over HTTP: reads the request within bounds, asks the door, and
 //! answers with the headers that browsers need.
 
+use crate::background::Background;
 use crate::listener::Peer;
 use axum::Router;
 use axum::body::Body;
@@ -38,6 +39,7 @@ pub(crate) struct Ingest {
     /// How long a client may take to send a body.
     body_timeout: Duration,
     room: Semaphore,
+    background: Background,
 }
 
 impl Ingest {
@@ -46,9 +48,10 @@ impl Ingest {
         clock: Arc<dyn Clock>,
         trusted_hops: usize,
         body_timeout: Duration,
+        background: Background,
     ) -> Self {
         let room = Semaphore::new(BODIES_KIB_MAX);
-        Self { door, clock, trusted_hops, body_timeout, room }
+        Self { door, clock, trusted_hops, body_timeout, room, background }
     }
 
     pub(crate) fn door(&self) -> &Door {
@@ -97,20 +100,17 @@ async fn handle(ingest: &Ingest, endpoint: Endpoint, request: Request<Body>) -> 
         Ok(received) => received,
         Err(response) => return response,
     };
-    let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip());
-    let answer = ingest
-        .door
-        .answer(Call {
-            endpoint,
-            content_type: text(header::CONTENT_TYPE),
-            content_encoding: text(header::CONTENT_ENCODING),
-            query: head.uri.query(),
-            body: &received.body,
-            remote: client(&head.headers, peer, ingest.trusted_hops),
-        })
-        .await;
-    respond(answer)
+    let remote = client(&head.headers, peer, ingest.trusted_hops);
+    let (door, body) = (Arc::clone(&ingest.door), received.body.clone());
+    let answer = ingest.background.run(async move {
+        let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let (content_type, content_encoding) =
+            (text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
+        let (query, body) = (head.uri.query(), &*body);
+        door.answer(Call { endpoint, content_type, content_encoding, query, body, remote }).await
+    });
+    answer.await.map_or_else(|| refuse(500, "Internal server error"), respond)
 }
 
 /// A body, and the room that it takes.

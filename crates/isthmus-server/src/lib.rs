@@ -7,6 +7,7 @@
 //! [`system`] provides the seams.
 
 mod assembly;
+mod background;
 pub mod catalog;
 mod control;
 mod currents;

@@ -1,5 +1,6 @@
 //! The parts of the running server: started here, joined here, stopped in the order of the data.
 
+use crate::background::give_way;
 use anyhow::{Context, anyhow};
 use isthmus_core::seam::Clock;
 use std::future::Future;
@@ -44,7 +45,8 @@ impl Parts {
         drop(tokio::spawn(async move { work.finish(future.await) }));
     }
 
-    /// Starts `run` on a thread of its own, for parts that compute for milliseconds on end.
+    /// Starts `run` on a thread of its own that gives way to those who ask something, for parts that
+    /// compute for milliseconds on end.
     pub fn start_on_thread<F, R>(
         &mut self,
         name: &'static str,
@@ -62,7 +64,10 @@ impl Parts {
         let (stop, work) = self.register(name, deadline);
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work.finish(runtime.block_on(run(stop))))
+            .spawn(move || {
+                give_way();
+                work.finish(runtime.block_on(run(stop)));
+            })
             .with_context(|| format!("part {name} has no thread"))?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The server: opens its parts in one order, runs them, and stops them in the order of the data.
 
 use crate::assembly::{AssembledStream, Assembly};
+use crate::background::{Background, give_way};
 use crate::catalog::Catalog;
 use crate::control::{self, Control};
 use crate::deliveries::{Deliveries, DeliveriesHandle, Ground};
@@ -22,7 +23,7 @@ use crate::runtime::{CurrentsDesk, Runtime, RuntimeError, check, reread};
 use crate::system::{SystemClock, SystemHttp, SystemRandom};
 use crate::upkeep::Upkeep;
 use crate::{currents, health, listener, observe};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use axum::Router;
 use isthmus_config::server::{IngestConfig, LogConfig, ServerConfig};
 use isthmus_config::{Loaded, Resource};
@@ -109,7 +110,7 @@ impl Server {
         let mut assembly = assembled(&resources)?;
         assembly.switch(&catalog.switches().await?);
 
-        let state = State::open(&folder.join("state"))?;
+        let state = opened(&folder.join("state"))?;
         let intake = opened_log(&folder, "intake", &config.log, Some(&config.ingest), &clock)?;
         let events = opened_log(&folder, "events", &config.log, None, &clock)?;
         let applier_config = ApplierConfig { dedup_window: config.ingest.insert_id_window };
@@ -212,8 +213,9 @@ impl Server {
         let Self { config, folder, clock, listener, intake, events, state, .. } = self;
         let stopping = stop.child_token();
         let trusted_hops = usize::try_from(config.http.trusted_proxies).unwrap_or(usize::MAX);
-        let timeout = config.http.request_timeout;
-        let ingest = Arc::new(Ingest::new(self.door, clock.clone(), trusted_hops, timeout));
+        let (timeout, uploads) = (config.http.request_timeout, Background::new("uploads")?);
+        let ingest = Ingest::new(self.door, clock.clone(), trusted_hops, timeout, uploads);
+        let ingest = Arc::new(ingest);
         let control = Control { runtime: self.runtime.clone(), token: self.token.into() };
         let router = Router::new()
             .merge(health::router(stopping))
@@ -394,6 +396,17 @@ fn upkeep(
 fn history(state: &State) -> anyhow::Result<StoredHistory> {
     let history = DeliveryHistory::open(state)?;
     Ok(StoredHistory { history, samples: DeliverySamples::open(state)? })
+}
+
+/// Opens state from a thread that gives way, because the engine's own threads, which write and merge
+/// tables, do as the one that starts them.
+fn opened(folder: &Path) -> anyhow::Result<State> {
+    let open = || {
+        give_way();
+        State::open(folder)
+    };
+    let opened = std::thread::scope(|scope| scope.spawn(open).join());
+    Ok(opened.map_err(|_| anyhow!("opening the state panicked"))??)
 }
 
 /// Connections and segments are open files; the system's usual soft limit is for interactive
