@@ -6,7 +6,7 @@ use crate::load::{Connection, closed_loop};
 use crate::process::{Process, folder, now, own_cpu, pause};
 use crate::{ask, disk};
 use anyhow::Context;
-use isthmus_core::seam::Clock;
+use isthmus_core::seam::{Clock, Random, SeededRandom};
 use isthmus_server::system::SystemClock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 const API_KEY: &str = "bench-key";
 const EVENTS_PER_REQUEST: usize = 100;
 const CONNECTIONS: u64 = 16;
-const USERS: u64 = 200_000;
+/// Users who send, anybody at any time.
+const USERS: u64 = 100_000;
 
 const RESOURCES: &str = "kind: project\nname: bench\napi_key: bench-key\n---\n\
                          kind: currents_source\nname: posts\nproject: bench\nopen: true\n";
@@ -59,8 +60,9 @@ pub(crate) async fn run(smoke: bool, traffic: Traffic) -> anyhow::Result<()> {
     for seed in 0..CONNECTIONS {
         let connection = traffic.connect(server.address(), seed + 1, EVENTS_PER_REQUEST).await?;
         bytes_per_request = connection.body_len();
-        let clock = clock.clone();
-        tasks.spawn(closed_loop(connection, until, move || clock.now()));
+        let (clock, random) = (clock.clone(), SeededRandom::new(seed + 1));
+        let anybody = move || random.below(USERS);
+        tasks.spawn(closed_loop(connection, until, anybody, move || clock.now()));
     }
     let (mut requests, mut latencies) = (0, Histogram::default());
     while let Some(finished) = tasks.join_next().await {
@@ -80,7 +82,7 @@ pub(crate) async fn run(smoke: bool, traffic: Traffic) -> anyhow::Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "rates for people")]
     let (events_f, requests_f, applied_f) = (events as f64, requests as f64, applied as f64);
     println!(
-        "durable ingest, {traffic:?}: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {took:.1} s",
+        "durable ingest, {traffic:?}: {CONNECTIONS} connections, {EVENTS_PER_REQUEST} events of {} bytes a request, {USERS} users, {took:.1} s",
         bytes_per_request / EVENTS_PER_REQUEST
     );
     println!("  events/s           {:>10.0}", events_f / took);

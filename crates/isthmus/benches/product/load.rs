@@ -177,14 +177,16 @@ pub(crate) async fn read_answer(
     }
 }
 
-/// Posts as fast as the answers come, until `until`.
+/// Posts events of users that `next_user` names as fast as the answers come, until `until`.
 pub(crate) async fn closed_loop(
     mut connection: Connection,
     until: Instant,
+    mut next_user: impl FnMut() -> u64,
     wall: impl Fn() -> Timestamp,
 ) -> anyhow::Result<(u64, Histogram)> {
     let (mut requests, mut latencies) = (0, Histogram::default());
     while now() < until {
+        connection.set_users(&mut next_user);
         latencies.add(connection.post(wall()).await?);
         requests += 1;
     }
