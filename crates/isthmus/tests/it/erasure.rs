@@ -1,11 +1,13 @@
 //! People who are forgotten: what is left of them nowhere, and what becomes of everybody else.
 
 use crate::harness::eventually;
-use crate::harness::http::{get, send};
+use crate::harness::http::{get, post, send};
 use crate::harness::lab::{API_KEY, Lab, SHOP};
+use crate::harness::patience::{PATIENCE, eventually_within};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const SECRET_KEY: &str = "shop-secret";
@@ -54,26 +56,36 @@ fn profile(lab: &Lab, query: &str) -> u16 {
     send(lab.server().address(), "GET", &path, &headers, b"").unwrap().status
 }
 
-/// Files below `folder` that hold one of the traces, with the trace.
-fn traces(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
+/// Calls `look` with each file below `folder` and its text, what is ASCII as it is.
+fn read_all(folder: &Path, look: &mut impl FnMut(&Path, &str)) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(traces(&path));
-            continue;
-        }
-        // A file may be replaced while this looks.
-        let Ok(bytes) = std::fs::read(&path) else { continue };
-        // The traces are ASCII, which this leaves as it is.
-        let text = String::from_utf8_lossy(&bytes);
-        for trace in TRACES {
-            if text.contains(trace) {
-                found.push(format!("{} in {}", trace, path.display()));
-            }
+            read_all(&path, look);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            // Where it cannot be read, it was replaced meanwhile.
+            look(&path, &String::from_utf8_lossy(&bytes));
         }
     }
+}
+
+/// Files below `folder` that hold one of the traces, with the trace.
+fn traces(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    read_all(folder, &mut |path, text| {
+        let there = TRACES.iter().filter(|trace| text.contains(**trace));
+        found.extend(there.map(|trace| format!("{trace} in {}", path.display())));
+    });
     found
+}
+
+/// How often the traces stand in the files below `folder`.
+fn count_traces(folder: &Path) -> usize {
+    let mut count = 0;
+    read_all(folder, &mut |_, text| {
+        count += TRACES.iter().map(|trace| text.matches(trace).count()).sum::<usize>();
+    });
+    count
 }
 
 /// The receipt of the only erasure, once there is one.
@@ -181,6 +193,76 @@ fn an_erasure_that_was_ordered_survives_a_power_cut() {
 }
 
 #[test]
+fn a_sweep_that_is_killed_on_the_way_is_finished_by_the_next_start() {
+    const UPLOADS: usize = 20;
+    let mut lab = lab("");
+    let data = lab.folder().join("data");
+    let mut killed_on_the_way = 0;
+    // The intake log is swept first.
+    let logs = ["intake", "events"];
+    for (person, log) in (1..).zip(logs) {
+        let zenobia = format!("zenobia-of-palmyra-{person}");
+        for upload in 0..UPLOADS {
+            let mut events: Vec<_> = (0..500)
+                .map(|number| {
+                    json!({ "event_type": "Note", "user_id": zenobia,
+                        "device_id": format!("phone-of-zenobia-7731-{person}-{number}"),
+                        "event_properties": { "n": upload * number } })
+                })
+                .collect();
+            events.push(json!({ "event_type": "$identify", "user_id": "ana-user",
+                "user_properties": { "$add": { "seats": 1 } } }));
+            assert_eq!(lab.upload(&json!(events)).status, 200);
+        }
+        lab.settle();
+        let before = count_traces(&data.join(log));
+        assert!(before > 0, "there is something to forget");
+        lab.printed(&["profile", "erase", "--user", &zenobia, "--yes", "--no-wait"]);
+        eventually("the log is swept", || {
+            let left = count_traces(&data.join(log));
+            if left < before { Ok(()) } else { Err(lab.server().log()) }
+        });
+        lab.take_server().kill();
+        killed_on_the_way += usize::from(!traces(&data).is_empty());
+        lab.start();
+        eventually_within(2 * PATIENCE, "all erasures are done", || {
+            let report = lab.told("erasures");
+            let all = report["erasures"].as_array().unwrap();
+            let done = all.iter().filter(|each| each["status"] == "done").count();
+            if done == person { Ok(()) } else { Err(report.to_string()) }
+        });
+        assert_eq!(traces(&data), Vec::<String>::new());
+        assert_eq!(profile(&lab, &format!("user_id={zenobia}")), 404);
+    }
+    assert!(killed_on_the_way > 0, "every sweep was over before the kill");
+    lab.settle();
+    let ana = lab.braze().user("ana-user").unwrap().attributes;
+    assert_eq!(ana["seats"], logs.len() * UPLOADS, "{ana:?}");
+}
+
+#[test]
+fn a_destination_that_cannot_be_reached_is_asked_once_it_can_be() {
+    let lab = lab("");
+    live(&lab);
+    lab.braze()
+        .fail(&json!({ "path": "/users/delete", "effect": { "reset": { "when": "before" } } }));
+    erase(&lab, &["--no-wait"]);
+    eventually("it was tried", || {
+        let struck = lab.braze().faults()[0]["struck"].as_u64().unwrap_or_default();
+        if struck >= 2 { Ok(()) } else { Err(format!("{struck} times")) }
+    });
+    let waiting = lab.told("erasures")["erasures"][0].clone();
+    assert!(waiting["receipt"].is_null(), "{waiting}");
+    assert_eq!(profile(&lab, "user_id=zenobia-of-palmyra"), 404, "forgotten here at once");
+    assert!(lab.braze().user("zenobia-of-palmyra").is_some());
+    lab.braze().mend();
+    let receipt = receipt(&lab);
+    assert_eq!(receipt["destinations"][0]["state"], "delivered", "{receipt}");
+    assert_eq!(lab.braze().user("zenobia-of-palmyra"), None);
+    assert_eq!(traces(&lab.folder().join("data")), Vec::<String>::new());
+}
+
+#[test]
 fn a_destination_that_cannot_be_asked_holds_it_up_for_so_long_and_no_longer() {
     let lab = lab("wait_for_destinations = \"3s\"");
     live(&lab);
@@ -257,4 +339,44 @@ fn deletions_are_asked_for_listed_and_taken_back_as_at_amplitude() {
     let wrong = format!("{API_KEY}:wrong");
     assert_eq!(privacy(&lab, &wrong, "GET", &range, &Value::Null).0, 401);
     assert_eq!(profile(&lab, "user_id=zenobia-of-palmyra"), 200);
+}
+
+#[test]
+fn a_person_is_forgotten_in_every_project_where_the_order_is_for_the_org() {
+    let outlet = "---\nkind: project\nname: outlet\napi_key: outlet-key\n";
+    let shop = SHOP.replace("api_key: shop-key", "api_key: shop-key\nsecret_key: shop-secret");
+    let lab = Lab::configured(&format!("{shop}{outlet}"), "");
+    live(&lab);
+    let events = json!([
+        { "event_type": "Product Viewed", "user_id": "zenobia-of-palmyra" },
+        { "event_type": "Product Viewed", "user_id": "ana-user" },
+    ]);
+    let upload = json!({ "api_key": "outlet-key", "events": events });
+    assert_eq!(post(lab.server().address(), "/2/httpapi", &upload).status, 200);
+    let shown = |user: &str| {
+        let show = ["profile", "show", "--project", "outlet", "--user", user];
+        lab.command(&show).status.success()
+    };
+    eventually("the outlet knows both", || {
+        let known = ["zenobia-of-palmyra", "ana-user"].map(shown);
+        if known == [true; 2] { Ok(()) } else { Err(format!("{known:?}")) }
+    });
+    let keys = format!("{API_KEY}:{SECRET_KEY}");
+    let order = json!({ "user_ids": ["zenobia-of-palmyra"], "delete_from_org": "True" });
+    let (status, jobs) = privacy(&lab, &keys, "POST", "", &order);
+    assert_eq!(status, 200, "{jobs}");
+    let jobs = jobs.as_array().unwrap();
+    let apps: BTreeSet<_> = jobs.iter().map(|job| job["app"].to_string()).collect();
+    assert_eq!((jobs.len(), apps.len()), (2, 2), "one job per project: {jobs:?}");
+    eventually("both are done", || {
+        let report = lab.told("erasures");
+        let all = report["erasures"].as_array().unwrap();
+        let done = all.iter().filter(|each| each["status"] == "done");
+        let projects: BTreeSet<_> = done.map(|each| each["project"].to_string()).collect();
+        if projects.len() == 2 { Ok(()) } else { Err(report.to_string()) }
+    });
+    assert_eq!(traces(&lab.folder().join("data")), Vec::<String>::new());
+    assert_eq!(profile(&lab, "user_id=ana-user"), 200);
+    assert!(shown("ana-user"));
+    assert!(!shown("zenobia-of-palmyra"));
 }
