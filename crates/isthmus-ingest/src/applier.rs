@@ -184,6 +184,8 @@ impl Applier {
             }
             self.directory.cursor.events = written.next;
             self.commit()?;
+            // It may be all that was ever applied, of which not everything fits into memory.
+            self.persist_if_due()?;
         }
         self.directory.expect_persons(&[]);
         Ok(())
@@ -299,7 +301,8 @@ impl Applier {
     }
 
     fn persist_if_due(&mut self) -> Result<(), ApplierError> {
-        let due = self.clock.monotonic() >= self.persisted_at + PERSIST_EVERY;
+        let due =
+            self.directory.is_due() || self.clock.monotonic() >= self.persisted_at + PERSIST_EVERY;
         let behind = self.progress.borrow().intake_persisted < self.directory.cursor.intake.offset;
         if due && behind { self.persist() } else { Ok(()) }
     }

@@ -22,6 +22,7 @@ pub mod seen;
 pub mod tombstones;
 pub mod user_map;
 
+use fjall::compaction::Leveled;
 use people::Packed;
 use serde::{Deserialize, Serialize};
 use std::num::NonZero;
@@ -85,6 +86,18 @@ impl State {
     /// written as a table.
     fn keyspace_with_memory(&self, name: &str, bytes: u64) -> Result<fjall::Keyspace, StateError> {
         let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(bytes);
+        Ok(self.database.keyspace(name, options)?)
+    }
+
+    /// Like [`Self::keyspace`]; where it is created, its tables are merged as `strategy` says.
+    fn keyspace_merged_by(
+        &self,
+        name: &str,
+        strategy: Leveled,
+    ) -> Result<fjall::Keyspace, StateError> {
+        let strategy = Arc::new(strategy);
+        let options =
+            || fjall::KeyspaceCreateOptions::default().compaction_strategy(strategy.clone());
         Ok(self.database.keyspace(name, options)?)
     }
 

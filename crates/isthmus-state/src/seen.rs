@@ -1,30 +1,46 @@
 //! Which events were seen before, for deduplication.
 //!
-//! Keyspaces per day of first sighting (`seen-20780`, days since the Unix epoch, then
-//! `seen-20780-1` and so on), so that forgetting a day is deleting keyspaces. A key is 128 bits of
-//! hash; a value is the instant.
+//! What was seen lately is in memory, and for the next start in rows of keyspace `sighted`, a few for
+//! each commit: first instant, then the keys, each 128 bits of hash. Put into the engine one by one,
+//! they cost more than all else that is done for an event. When there are many, they are sorted and
+//! written as one table of the keyspace of their day, on a thread of its own: `seen-20780`, days since
+//! the Unix epoch, then `seen-20780-1` and so on, so that forgetting a day is deleting keyspaces. There
+//! a key is the hash and a value the instant.
 //!
-//! Most events are new, so most searches find nothing, and the engine's memory table is the
-//! expensive place to find nothing in: keys are random, and every step of a search misses the
-//! processor's cache. A filter in front of it therefore knows every key that went into the newest
-//! keyspace. When the filter is full, or a start finds more than is quickly read, the next keyspace
-//! is begun; those before it lie in tables, which have filters of their own.
+//! Most events are new, so most searches find nothing. A filter knows every key that is in memory or in
+//! the keyspaces begun since the filter was: these are searched when it says so, and all others, whose
+//! tables are merged by then and have filters of their own, always. When the filter is full, or a start
+//! finds more than is quickly read, the next keyspace is begun.
 
 mod filter;
 
 use crate::{State, StateError, WriteBatch};
 use filter::Filter;
 use fjall::Keyspace;
+use fjall::compaction::Leveled;
 use isthmus_core::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 const DAY_MILLIS: i64 = 86_400_000;
 const PREFIX: &str = "seen-";
-/// Sightings gathered in memory before they are written as a table.
-const MEMORY_TABLE_MAX: u64 = 16 << 20;
+const ROWS: &str = "sighted";
+/// Rows gathered in memory before they are written as a table.
+const ROWS_MEMORY_TABLE_MAX: u64 = 16 << 20;
+/// Sightings in memory that are worth a table: with what comes until it is written, about 40 MiB.
+const RUN_KEYS: usize = 400_000;
+/// So many times [`RUN_KEYS`] wait at most for the table before them to be written.
+const RUNS_WAITING_MAX: usize = 4;
 /// Keys of the newest keyspace that a start reads into the filter; more would make starting slow.
 const READ_AT_START: usize = 1 << 20;
+/// Tables of a keyspace from which the engine begins to merge them: never, because that is done here,
+/// once, when no more come.
+const TABLES_UNMERGED: u8 = u8::MAX;
+/// Unmerged tables that a keyspace of before the last start may have and stay as it is.
+const TABLES_SEARCHED: usize = 4;
 
 /// What makes two events the same one, hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,18 +61,40 @@ impl EventKey {
 /// A keyspace by its day, in days since the Unix epoch, and its number within the day.
 type Part = (i64, u32);
 
-/// The keyspaces of the days that still count.
+/// What was seen lately.
+#[derive(Debug, Default)]
+struct Run {
+    seen: HashMap<EventKey, Timestamp>,
+    /// Numbers of the rows that hold the same.
+    rows: Range<u64>,
+}
+
+type Job = JoinHandle<Result<(), StateError>>;
+
+/// Sightings of about the last days. Work is under way on other threads, which end before this does.
 pub struct Seen {
     state: State,
     window: Duration,
+    /// [`RUN_KEYS`], except in tests.
+    run_keys: usize,
+    rows: Keyspace,
+    /// What `rows` does not have yet, in the order in which it came.
+    noted: Vec<(EventKey, Timestamp)>,
+    young: Run,
+    /// What is being written as a table.
+    writing: Option<(Arc<Run>, Job)>,
+    /// The keyspaces of the days that still count.
     parts: BTreeMap<Part, Keyspace>,
-    /// The part whose every key is in `filter`; never looked into for others.
-    filtered: Option<Part>,
+    /// Those of `parts` whose every key is in `filter`.
+    covered: BTreeSet<Part>,
     filter: Filter,
+    /// Keyspaces to which no more tables come.
+    unmerged: Vec<Keyspace>,
+    merging: Option<Job>,
 }
 
 impl Seen {
-    /// Opens the days that `state` holds; sightings older than `window` do not count.
+    /// Opens what `state` holds; sightings older than `window` do not count.
     pub fn open(state: &State, window: Duration) -> Result<Self, StateError> {
         let mut parts = BTreeMap::new();
         for name in state.keyspace_names() {
@@ -64,17 +102,37 @@ impl Seen {
                 parts.insert(part, open_part(state, &name)?);
             }
         }
-        let mut filter = Filter::new();
-        let mut filtered = None;
+        let (mut filter, mut covered) = (Filter::new(), BTreeSet::new());
         if let Some((part, keyspace)) = parts.last_key_value()
             && keyspace.approximate_len() <= READ_AT_START
         {
             for entry in keyspace.iter() {
                 filter.extend(<[u8; 16]>::try_from(&*entry.key()?));
             }
-            filtered = Some(*part);
+            covered.insert(*part);
         }
-        Ok(Self { state: state.clone(), window, parts, filtered, filter })
+        let many_tables = |(part, keyspace): &(&Part, &Keyspace)| {
+            !covered.contains(part) && keyspace.l0_table_count() > TABLES_SEARCHED
+        };
+        let unmerged = parts.iter().filter(many_tables).map(|(_, keyspace)| keyspace.clone());
+        let unmerged = unmerged.collect();
+        let rows = state.keyspace_with_memory(ROWS, ROWS_MEMORY_TABLE_MAX)?;
+        let young = read(&rows)?;
+        filter.extend(young.seen.keys().map(|key| key.0));
+        Ok(Self {
+            state: state.clone(),
+            window,
+            run_keys: RUN_KEYS,
+            rows,
+            noted: Vec::new(),
+            young,
+            writing: None,
+            parts,
+            covered,
+            filter,
+            unmerged,
+            merging: None,
+        })
     }
 
     /// When `key` was first seen, if that was within the window that ends `now`.
@@ -83,14 +141,19 @@ impl Seen {
         key: EventKey,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StateError> {
+        let maybe_lately = self.filter.may_hold(key.0);
+        if maybe_lately {
+            let being_written = self.writing.as_ref().and_then(|(run, _)| run.seen.get(&key));
+            if let Some(at) = self.young.seen.get(&key).or(being_written) {
+                return Ok(self.counts(*at, now).then_some(*at));
+            }
+        }
         for (part, keyspace) in self.parts.iter().rev() {
-            if self.filtered == Some(*part) && !self.filter.may_hold(key.0) {
+            if !maybe_lately && self.covered.contains(part) {
                 continue;
             }
             let Some(value) = keyspace.get(key.0)? else { continue };
-            let bytes = <[u8; 8]>::try_from(&*value)
-                .map_err(|error| StateError::malformed("first sighting", &error))?;
-            let at = Timestamp::from_millis(i64::from_be_bytes(bytes));
+            let at = instant(&value)?;
             return Ok(self.counts(at, now).then_some(at));
         }
         Ok(None)
@@ -102,69 +165,205 @@ impl Seen {
     }
 
     /// Whether a first sighting at `first` lies within the window that ends `now`.
-    pub fn counts(&self, first: Timestamp, now: Timestamp) -> bool {
+    fn counts(&self, first: Timestamp, now: Timestamp) -> bool {
         now.since(first) < self.window
     }
 
-    /// Notes that `key` was seen `at`.
-    pub fn put(
-        &mut self,
-        batch: &mut WriteBatch,
-        key: EventKey,
-        at: Timestamp,
-    ) -> Result<(), StateError> {
-        let day = at.as_millis().div_euclid(DAY_MILLIS);
-        let newest = self.parts.range((day, 0)..=(day, u32::MAX)).next_back();
-        let newest = newest.map(|(part, _)| *part);
-        let part = match newest {
-            // A day that is not the newest one gets few keys: what comes late.
-            Some(part) if self.parts.last_key_value().is_some_and(|(last, _)| *last != part) => {
-                part
-            }
-            Some(part) if self.filtered == Some(part) && !self.filter.is_full() => part,
-            Some((day, number)) => self.begin((day, number.saturating_add(1)))?,
-            None => self.begin((day, 0))?,
-        };
-        if self.filtered == Some(part) {
-            self.filter.insert(key.0);
+    /// Notes that `key` was seen `at`; [`Self::put`] is to follow.
+    pub fn note(&mut self, key: EventKey, at: Timestamp) {
+        self.filter.insert(key.0);
+        self.young.seen.insert(key, at);
+        self.noted.push((key, at));
+    }
+
+    /// Writes what was noted.
+    pub fn put(&mut self, batch: &mut WriteBatch) {
+        for together in self.noted.chunk_by(|(_, one), (_, other)| one == other) {
+            let Some((_, at)) = together.first() else { continue };
+            let mut row = Vec::with_capacity(8 + 16 * together.len());
+            row.extend(at.as_millis().to_be_bytes());
+            row.extend(together.iter().flat_map(|(key, _)| key.0));
+            batch.insert(&self.rows, self.young.rows.end.to_be_bytes(), row);
+            self.young.rows.end += 1;
         }
-        if let Some(keyspace) = self.parts.get(&part) {
-            batch.insert(keyspace, key.0, at.as_millis().to_be_bytes());
+        self.noted.clear();
+    }
+
+    /// Whether so much is in memory that [`Self::settle`] should be called soon.
+    pub fn is_due(&self) -> bool {
+        let waiting_for = match &self.writing {
+            Some((_, job)) if !job.is_finished() => RUNS_WAITING_MAX,
+            _ => 1,
+        };
+        self.young.seen.len() >= self.run_keys.saturating_mul(waiting_for)
+    }
+
+    /// Moves what is in memory into tables when there is much of it, and deletes the days that lie
+    /// wholly before the window that ends `now`.
+    ///
+    /// All that was put must have been committed and survive power loss: a table does, and what is in it
+    /// must not be newer than the applier's cursor.
+    pub fn settle(&mut self, now: Timestamp) -> Result<(), StateError> {
+        self.forget(now)?;
+        let is_due = self.is_due();
+        if let Some((run, job)) = self.writing.take_if(|(_, job)| is_due || job.is_finished()) {
+            finish(job)?;
+            let mut batch = self.state.batch();
+            for row in run.rows.clone() {
+                batch.remove(&self.rows, row.to_be_bytes());
+            }
+            batch.commit()?;
+            if self.filter.is_full() {
+                self.renew_filter();
+            }
+        }
+        if self.writing.is_none() && self.noted.is_empty() && is_due {
+            self.begin_table(now)?;
+        }
+        if let Some(job) = self.merging.take_if(|job| job.is_finished()) {
+            finish(job)?;
+        }
+        if self.merging.is_none()
+            && let Some(keyspace) = self.unmerged.pop()
+        {
+            let merge = move || Ok(keyspace.major_compact()?);
+            self.merging = Some(start("sightings-merge", merge)?);
         }
         Ok(())
     }
 
-    /// Begins a keyspace; where it is the newest, the filter is about it from now on.
-    fn begin(&mut self, part: Part) -> Result<Part, StateError> {
-        let keyspace = open_part(&self.state, &name(part))?;
-        // What the filter was about is searched without it from now on: in tables, not in memory.
-        if let Some((_, before)) = self.parts.last_key_value() {
-            before.rotate_memtable()?;
+    /// Begins to write what is in memory as tables, one for each day of it.
+    fn begin_table(&mut self, now: Timestamp) -> Result<(), StateError> {
+        let run = std::mem::take(&mut self.young);
+        self.young.rows = run.rows.end..run.rows.end;
+        self.young.seen.reserve(run.seen.len());
+        let run = Arc::new(run);
+        let oldest = self.oldest_day(now);
+        let days: BTreeSet<i64> = run.seen.values().map(|at| day(*at)).collect();
+        let mut tables = Vec::new();
+        for day in days.range(oldest..) {
+            tables.push((*day, self.part_of(*day)?));
         }
-        self.parts.insert(part, keyspace);
-        if self.parts.last_key_value().is_some_and(|(last, _)| *last == part) {
-            self.filtered = Some(part);
-            self.filter = Filter::new();
-        }
-        Ok(part)
+        let sightings = run.clone();
+        let write = move || {
+            tables.into_iter().try_for_each(|(day, part)| write(&sightings.seen, day, &part))
+        };
+        self.writing = Some((run, start("sightings-table", write)?));
+        Ok(())
     }
 
-    /// Deletes the days that lie wholly before the window that ends `now`; returns how many
-    /// keyspaces that were.
-    pub fn forget(&mut self, now: Timestamp) -> Result<usize, StateError> {
-        let window = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
-        let oldest = now.as_millis().saturating_sub(window).div_euclid(DAY_MILLIS);
-        let kept = self.parts.split_off(&(oldest, 0));
-        let old = std::mem::replace(&mut self.parts, kept);
-        let count = old.len();
-        for (part, keyspace) in old {
-            if self.filtered == Some(part) {
-                self.filtered = None;
+    /// The keyspace to which sightings of `day` go, of which the filter knows.
+    fn part_of(&mut self, day: i64) -> Result<Keyspace, StateError> {
+        let is_newest = self.parts.last_key_value().is_none_or(|((last, _), _)| *last <= day);
+        let newest_of_day = self.parts.range((day, 0)..=(day, u32::MAX)).next_back();
+        let number = match newest_of_day {
+            // A day that is not the newest one gets few keys: what comes late.
+            Some((part, keyspace)) if self.covered.contains(part) || !is_newest => {
+                return Ok(keyspace.clone());
             }
+            Some(((_, number), _)) => number.saturating_add(1),
+            None => 0,
+        };
+        let part = (day, number);
+        let keyspace = open_part(&self.state, &name(part))?;
+        self.parts.insert(part, keyspace.clone());
+        self.covered.insert(part);
+        Ok(keyspace)
+    }
+
+    /// From now on the filter knows only what is in memory.
+    fn renew_filter(&mut self) {
+        self.filter = Filter::new();
+        self.filter.extend(self.young.seen.keys().map(|key| key.0));
+        let covered = std::mem::take(&mut self.covered);
+        self.unmerged.extend(covered.iter().filter_map(|part| self.parts.get(part).cloned()));
+    }
+
+    fn oldest_day(&self, now: Timestamp) -> i64 {
+        let window = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
+        now.as_millis().saturating_sub(window).div_euclid(DAY_MILLIS)
+    }
+
+    fn forget(&mut self, now: Timestamp) -> Result<(), StateError> {
+        let kept = self.parts.split_off(&(self.oldest_day(now), 0));
+        for (part, keyspace) in std::mem::replace(&mut self.parts, kept) {
+            self.covered.remove(&part);
+            self.unmerged.retain(|unmerged| *unmerged != keyspace);
             self.state.delete_keyspace(keyspace)?;
         }
-        Ok(count)
+        Ok(())
     }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let writing = self.writing.take().map(|(_, job)| job);
+        for job in writing.into_iter().chain(self.merging.take()) {
+            // What failed is done again after the next start.
+            drop(job.join());
+        }
+    }
+}
+
+fn start(
+    name: &str,
+    work: impl FnOnce() -> Result<(), StateError> + Send + 'static,
+) -> Result<Job, StateError> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    Ok(started.map_err(fjall::Error::from)?)
+}
+
+fn finish(job: Job) -> Result<(), StateError> {
+    job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Writes those of `seen` that are of `day` as one table of `part`.
+fn write(
+    seen: &HashMap<EventKey, Timestamp>,
+    of_day: i64,
+    part: &Keyspace,
+) -> Result<(), StateError> {
+    let of_day = seen.iter().filter(|(_, at)| day(**at) == of_day);
+    let mut sorted: Vec<(EventKey, Timestamp)> = of_day.map(|(key, at)| (*key, *at)).collect();
+    sorted.sort_unstable();
+    let mut table = part.start_ingestion()?;
+    for (key, at) in sorted {
+        table.write(key.0, at.as_millis().to_be_bytes())?;
+    }
+    Ok(table.finish()?)
+}
+
+/// What the rows say.
+fn read(rows: &Keyspace) -> Result<Run, StateError> {
+    let mut run = Run::default();
+    for entry in rows.iter() {
+        let (number, row) = entry.into_inner()?;
+        let number = <[u8; 8]>::try_from(&*number)
+            .map_err(|error| StateError::malformed("number of sightings", &error))?;
+        let number = u64::from_be_bytes(number);
+        if run.rows.is_empty() {
+            run.rows.start = number;
+        }
+        run.rows.end = number.saturating_add(1);
+        let (at, keys) = row.split_at_checked(8).unwrap_or_default();
+        let at = instant(at)?;
+        let (keys, rest) = keys.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(StateError::malformed("sightings", &"a key is cut off"));
+        }
+        run.seen.extend(keys.iter().map(|key| (EventKey(*key), at)));
+    }
+    Ok(run)
+}
+
+fn instant(bytes: &[u8]) -> Result<Timestamp, StateError> {
+    let bytes = <[u8; 8]>::try_from(bytes)
+        .map_err(|error| StateError::malformed("first sighting", &error))?;
+    Ok(Timestamp::from_millis(i64::from_be_bytes(bytes)))
+}
+
+fn day(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(DAY_MILLIS)
 }
 
 fn parse(name: &str) -> Option<Part> {
@@ -179,89 +378,9 @@ fn name((day, number): Part) -> String {
 }
 
 fn open_part(state: &State, name: &str) -> Result<Keyspace, StateError> {
-    state.keyspace_with_memory(name, MEMORY_TABLE_MAX)
+    let unmerged = Leveled::default().with_l0_threshold(TABLES_UNMERGED);
+    state.keyspace_merged_by(name, unmerged)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WEEK: Duration = Duration::from_hours(7 * 24);
-
-    #[test]
-    fn counts_for_seven_days_and_is_then_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path()).unwrap();
-        let mut seen = Seen::open(&state, WEEK).unwrap();
-        let start = Timestamp::from_millis(1_770_000_000_000);
-        let key = EventKey::of(&["shop", "d1", "i1"]);
-        assert_eq!(seen.first_seen(key, start).unwrap(), None);
-        let mut batch = state.batch();
-        seen.put(&mut batch, key, start).unwrap();
-        batch.commit().unwrap();
-
-        let almost = start.plus(WEEK.saturating_sub(Duration::from_millis(1)));
-        assert_eq!(seen.first_seen(key, almost).unwrap(), Some(start));
-        assert_eq!(seen.first_seen(key, start.plus(WEEK)).unwrap(), None);
-        assert_eq!(seen.forget(almost).unwrap(), 0);
-        assert_eq!(seen.forget(start.plus(WEEK + WEEK)).unwrap(), 1);
-        drop(seen);
-        let seen = Seen::open(&state, WEEK).unwrap();
-        assert_eq!(seen.first_seen(key, start).unwrap(), None);
-    }
-
-    #[test]
-    fn parts_of_a_key_do_not_run_together() {
-        assert_ne!(EventKey::of(&["ab", "c"]), EventKey::of(&["a", "bc"]));
-    }
-
-    #[test]
-    fn every_start_and_every_part_knows_what_was_seen_before() {
-        let folder = tempfile::tempdir().unwrap();
-        let start = Timestamp::from_millis(1_770_000_000_000);
-        let key = |number: u32| EventKey::of(&["shop", "d1", &number.to_string()]);
-        for run in 0..3u32 {
-            let state = State::open(folder.path()).unwrap();
-            let mut seen = Seen::open(&state, WEEK).unwrap();
-            for number in 0..run * 100 {
-                assert!(seen.first_seen(key(number), start).unwrap().is_some(), "{number}");
-            }
-            let mut batch = state.batch();
-            for number in run * 100..(run + 1) * 100 {
-                assert_eq!(seen.first_seen(key(number), start).unwrap(), None);
-                if number % 40 == 0 {
-                    // As when the filter is full.
-                    seen.filtered = None;
-                }
-                seen.put(&mut batch, key(number), start).unwrap();
-            }
-            batch.commit().unwrap();
-            state.persist().unwrap();
-        }
-        let state = State::open(folder.path()).unwrap();
-        let seen = Seen::open(&state, WEEK).unwrap();
-        assert!(seen.parts.len() > 3, "several parts of one day");
-        for number in 0..300 {
-            assert_eq!(seen.first_seen(key(number), start).unwrap(), Some(start), "{number}");
-        }
-    }
-
-    #[test]
-    fn what_comes_late_goes_to_its_own_day() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path()).unwrap();
-        let mut seen = Seen::open(&state, WEEK).unwrap();
-        let today = Timestamp::from_millis(1_770_000_000_000);
-        let yesterday = Timestamp::from_millis(1_770_000_000_000 - DAY_MILLIS);
-        let mut batch = state.batch();
-        let keys = ["a", "b", "c"].map(|key| EventKey::of(&[key]));
-        seen.put(&mut batch, keys[0], today).unwrap();
-        seen.put(&mut batch, keys[1], yesterday).unwrap();
-        seen.put(&mut batch, keys[2], yesterday).unwrap();
-        batch.commit().unwrap();
-        assert_eq!(seen.parts.len(), 2);
-        assert_eq!(seen.first_seen(keys[0], today).unwrap(), Some(today));
-        assert_eq!(seen.first_seen(keys[1], today).unwrap(), Some(yesterday));
-        assert_eq!(seen.first_seen(keys[2], today).unwrap(), Some(yesterday));
-    }
-}
+mod tests;

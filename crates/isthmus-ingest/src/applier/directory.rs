@@ -17,7 +17,7 @@ use isthmus_state::seen::{EventKey, Seen};
 use isthmus_state::tombstones::Tombstones;
 use isthmus_state::user_map::UserMap;
 use isthmus_state::{State, StateError};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -56,8 +56,6 @@ pub(super) struct Directory {
     erased: BTreeSet<AmplitudeId>,
     /// Links that state does not have yet.
     linked: BTreeMap<Link, Option<AmplitudeId>>,
-    /// Sightings that state does not have yet.
-    sighted: HashMap<EventKey, Timestamp>,
     /// Events of Currents that state does not have yet.
     exported: BTreeSet<CurrentsId>,
     /// What sources of Currents came to, which state does not count yet.
@@ -161,7 +159,6 @@ impl Directory {
             placed: BTreeSet::new(),
             erased: BTreeSet::new(),
             linked: BTreeMap::new(),
-            sighted: HashMap::new(),
             exported: BTreeSet::new(),
             counted: BTreeMap::new(),
             put_aside: Changes::new(),
@@ -473,14 +470,10 @@ impl Directory {
 
     /// Notes an event; returns false when it was seen before within the window.
     pub(super) fn first_sight(&mut self, key: EventKey, at: Timestamp) -> Result<bool, StateError> {
-        let known = match self.sighted.get(&key) {
-            Some(first) => self.seen.counts(*first, at),
-            None => self.seen.first_seen(key, at)?.is_some(),
-        };
-        if known {
+        if self.seen.first_seen(key, at)?.is_some() {
             return Ok(false);
         }
-        self.sighted.insert(key, at);
+        self.seen.note(key, at);
         Ok(true)
     }
 
@@ -582,11 +575,7 @@ impl Directory {
         for (project, kind, id, at) in self.buried.drain(..) {
             self.tombstones.put(&mut batch, &project, kind, &id, at);
         }
-        let mut sighted: Vec<_> = self.sighted.drain().collect();
-        sighted.sort_unstable();
-        for (key, at) in sighted {
-            self.seen.put(&mut batch, key, at)?;
-        }
+        self.seen.put(&mut batch);
         for id in std::mem::take(&mut self.exported) {
             self.currents_ids.put(&mut batch, id);
         }
@@ -614,10 +603,15 @@ impl Directory {
         Ok(())
     }
 
+    /// Whether so much is in memory that [`Self::persist`] should be called soon.
+    pub(super) fn is_due(&self) -> bool {
+        self.seen.is_due()
+    }
+
     /// Makes what was committed survive power loss; returns the cursor that does.
     pub(super) fn persist(&mut self, now: Timestamp) -> Result<ApplierCursor, StateError> {
         self.state.persist()?;
-        self.seen.forget(now)?;
+        self.seen.settle(now)?;
         Ok(self.cursor)
     }
 }

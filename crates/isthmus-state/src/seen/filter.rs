@@ -5,8 +5,9 @@
 const KEYS_PER_BLOCK: usize = 4 << 20;
 /// 64-byte lines per block: 8 MiB.
 const LINES: usize = KEYS_PER_BLOCK * 16 / 512;
-/// Blocks at most: 64 MiB, and 32 million keys. Each costs every search a miss of the cache.
-const BLOCKS_MAX: usize = 8;
+/// Blocks at most: 16 MiB, and 8 million keys. Each costs every search a miss of the cache, and the
+/// tables of so many keys are merged in seconds.
+const BLOCKS_MAX: usize = 2;
 /// Bits set per key.
 const BITS: u32 = 6;
 
