@@ -32,8 +32,11 @@ pub enum RecordError {
     Malformed { reason: String },
 }
 
-fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
-    let bytes = postcard::to_extend(value, vec![version]);
+/// `value` behind its version; `expected` is about how many bytes it takes.
+fn encode<T: Serialize>(version: u8, value: &T, expected: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(expected);
+    bytes.push(version);
+    let bytes = postcard::to_extend(value, bytes);
     bytes.expect("a Vec grows as needed and these types have known lengths")
 }
 

@@ -12,6 +12,7 @@
 mod apply;
 mod currents;
 mod directory;
+mod known_ids;
 mod profile;
 mod recent;
 #[cfg(test)]
@@ -267,8 +268,9 @@ impl Applier {
         encoded: Vec<u8>,
         stop: &CancellationToken,
     ) -> Result<bool, ApplierError> {
+        let frame = self.events.frame(encoded)?;
         loop {
-            match self.events.append(encoded.clone()).await {
+            match self.events.append_frame(frame.clone()).await {
                 Ok(_) => break,
                 Err(error @ (LogError::Full { .. } | LogError::Busy { .. })) => {
                     tracing::warn!(%error, retry_in = ?FULL_RETRY, "applying postponed");

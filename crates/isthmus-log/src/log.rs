@@ -88,7 +88,17 @@ impl Log {
     /// on the calling thread, at several hundred MB/s. Answers [`LogError::Busy`] at once rather
     /// than wait for a full queue. A record whose append was dropped half-way may be stored.
     pub async fn append(&self, payload: Vec<u8>) -> Result<u64, LogError> {
-        let frame = Frame::new(payload, self.shared.config.record_max)?;
+        self.append_frame(self.frame(payload)?).await
+    }
+
+    /// Prepares a record for [`Self::append_frame`], which is worth it where that may have to be
+    /// tried again.
+    pub fn frame(&self, payload: Vec<u8>) -> Result<Frame, LogError> {
+        Frame::new(payload, self.shared.config.record_max)
+    }
+
+    /// Like [`Self::append`], with what [`Self::frame`] made.
+    pub async fn append_frame(&self, frame: Frame) -> Result<u64, LogError> {
         self.enqueue(vec![frame]).await
     }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Version 1 had fewer kinds of items than version 2; both had events without what only those who
 /// pass them on need, and without Currents.
 const VERSION: u8 = 3;
+/// Bytes that an item takes, and more than most: room that is not used costs nothing.
+const EXPECTED_PER_ITEM: usize = 512;
 
 /// What one run of the applier over part of the intake log produced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,7 +282,7 @@ pub struct Erasure<'a> {
 impl<'a> AppliedBatch<'a> {
     /// The bytes of this batch.
     pub fn encode(&self) -> Vec<u8> {
-        encode(VERSION, self)
+        encode(VERSION, self, self.items.len() * EXPECTED_PER_ITEM)
     }
 
     /// Reads what [`Self::encode`] wrote, or an earlier version of it.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Version 1 had no [`Source::Command`] and no commands, version 2 no [`Source::Currents`] and nothing
 /// of it.
 const VERSION: u8 = 3;
+/// Bytes that an event takes, and more than most: room that is not used costs nothing.
+const EXPECTED_PER_EVENT: usize = 512;
 
 /// Which door an intake batch came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,7 +259,7 @@ impl Command<'_> {
 impl<'a> IntakeBatch<'a> {
     /// The bytes of this batch.
     pub fn encode(&self) -> Vec<u8> {
-        encode(VERSION, self)
+        encode(VERSION, self, self.events.len() * EXPECTED_PER_EVENT)
     }
 
     /// Reads what [`Self::encode`] wrote, or an earlier version of it.

@@ -1,5 +1,6 @@
 //! The applier's view of state: what was used lately in memory, what changed until the commit.
 
+use super::known_ids::{IdHash, KnownIds};
 use super::recent::Recent;
 use crate::metrics as names;
 use isthmus_core::identity::mapping;
@@ -19,10 +20,7 @@ use isthmus_state::user_map::UserMap;
 use isthmus_state::{State, StateError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Ids kept in memory per generation: about 30 bytes each.
-const IDS_RECENT: usize = 1_500_000;
 /// Persons kept ready for use per generation: about a kilobyte each with a common profile. Many more
 /// are kept packed by [`People`].
 const PERSONS_RECENT: usize = 24_000;
@@ -44,7 +42,7 @@ pub(super) struct Directory {
     map: UserMap,
     tombstones: Tombstones,
     cursors: Cursors,
-    ids: Recent<IdHash, AmplitudeId>,
+    ids: KnownIds,
     /// Of this run alone, so that nobody can choose ids whose hashes are the same.
     seed: u64,
     persons: Recent<AmplitudeId, Box<Known>>,
@@ -71,6 +69,7 @@ pub(super) struct Directory {
     /// Ids that get a tombstone.
     buried: Vec<(String, IdKind, String, Timestamp)>,
     key: Vec<u8>,
+    near: Vec<IdHash>,
     /// Ids of the persons that the batch applied again is about.
     expected: BTreeSet<AmplitudeId>,
     pub(super) cursor: ApplierCursor,
@@ -90,9 +89,6 @@ pub(super) struct Forgot {
     pub(super) device_ids: Vec<String>,
     pub(super) braze_ids: Vec<String>,
 }
-
-/// Ninety-six bits of hash stand for an id: among billions of ids no two are expected to share one.
-type IdHash = (u64, u32);
 
 /// A person in memory.
 #[derive(Debug)]
@@ -152,7 +148,7 @@ impl Directory {
             cursor,
             cursors,
             state: state.clone(),
-            ids: Recent::new(IDS_RECENT),
+            ids: KnownIds::new(),
             seed: random.next_u64(),
             persons: Recent::new(PERSONS_RECENT),
             changed: BTreeSet::new(),
@@ -167,6 +163,7 @@ impl Directory {
             remapped: BTreeMap::new(),
             buried: Vec::new(),
             key: Vec::new(),
+            near: Vec::new(),
             expected: BTreeSet::new(),
         })
     }
@@ -196,6 +193,23 @@ impl Directory {
         }
     }
 
+    /// Fetches what is known of those whom `ids` of `project` lead to from memory, of all of them at
+    /// once: one by one, the processor would wait for each.
+    pub(super) fn approach<'i>(
+        &mut self,
+        project: &str,
+        ids: impl Iterator<Item = (IdKind, &'i str)>,
+    ) {
+        self.near.clear();
+        for (kind, id) in ids {
+            Link::fill(&mut self.key, project, kind, id);
+            self.near.push(IdHash::of(&self.key, self.seed));
+        }
+        let persons = self.near.iter().filter_map(|hash| self.ids.peek(*hash));
+        let known = persons.filter_map(|person| self.persons.peek(&person));
+        std::hint::black_box(known.map(|known| known.memo.fields.unwrap_or_default()).max());
+    }
+
     /// The person that `id` leads to, merges followed.
     pub(super) fn find(
         &mut self,
@@ -204,8 +218,8 @@ impl Directory {
         id: &str,
     ) -> Result<Option<AmplitudeId>, StateError> {
         Link::fill(&mut self.key, project, kind, id);
-        let hash = id_hash(&self.key, self.seed);
-        if let Some(person) = self.ids.get(hash).copied() {
+        let hash = IdHash::of(&self.key, self.seed);
+        if let Some(person) = self.ids.get(hash) {
             return self.canonical(person);
         }
         let found = match self.linked.get(self.key.as_slice()) {
@@ -226,7 +240,7 @@ impl Directory {
         person: AmplitudeId,
     ) -> Result<(), StateError> {
         Link::fill(&mut self.key, project, kind, id);
-        self.ids.insert(id_hash(&self.key, self.seed), person);
+        self.ids.insert(IdHash::of(&self.key, self.seed), person);
         self.linked.insert(Link::filled(&self.key), Some(person));
         let remembered = match kind {
             IdKind::User => return Ok(()),
@@ -422,8 +436,8 @@ impl Directory {
         let mut forgot = Forgot::default();
         for link in links {
             let Some((kind, id)) = link.id() else { continue };
-            let hash = id_hash(link.bytes(), self.seed);
-            let leads_to_them = match self.ids.get(hash).copied() {
+            let hash = IdHash::of(link.bytes(), self.seed);
+            let leads_to_them = match self.ids.peek(hash) {
                 Some(person) => family.contains(&person),
                 None => match self.linked.get(&link) {
                     Some(person) => person.is_some_and(|person| family.contains(&person)),
@@ -444,7 +458,7 @@ impl Directory {
                 IdKind::Braze => forgot.braze_ids.push(id.to_owned()),
                 IdKind::User => self.unmap(project, id)?,
             }
-            self.ids.remove(&hash);
+            self.ids.remove(hash);
             self.linked.insert(link, None);
         }
         for id in family {
@@ -598,7 +612,6 @@ impl Directory {
         for (id, place, notes) in placed {
             self.people.keep_snapshot(id, place, notes);
         }
-        self.ids.turn();
         self.persons.turn();
         Ok(())
     }
@@ -614,11 +627,4 @@ impl Directory {
         self.seen.settle(now)?;
         Ok(self.cursor)
     }
-}
-
-fn id_hash(link: &[u8], seed: u64) -> IdHash {
-    let hash = xxh3_128_with_seed(link, seed);
-    #[expect(clippy::cast_possible_truncation, reason = "parts of a hash")]
-    let parts = ((hash >> 64) as u64, hash as u32);
-    parts
 }

@@ -32,6 +32,11 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
         }
     }
 
+    /// The entry of `key`, without counting it as used.
+    pub(super) fn peek(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
     /// The entry of `key`, which counts as used; where there is none, what `find` finds.
     pub(super) fn get_or_find<E>(
         &mut self,
@@ -62,7 +67,9 @@ impl<K: Eq + Hash + Copy, V> Recent<K, V> {
     /// Forgets the older generation when the younger one is full.
     pub(super) fn turn(&mut self) {
         if self.young.len() >= self.capacity {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            // Keeps its room.
+            self.young.clear();
         }
     }
 }

@@ -169,7 +169,7 @@ mod tests {
         let items = vec![Item::Erased, Item::Event(event)];
         let old = Batch { intake, received_at: 9, items };
         for version in [1, 2] {
-            let bytes = encode(version, &old);
+            let bytes = encode(version, &old, 0);
             let read = AppliedBatch::decode(&bytes).expect("an earlier version");
             assert_eq!((read.intake, read.received_at), (intake, 9));
             let [Applied::Erased, Applied::Event(event)] = &read.items[..] else {
