@@ -21,7 +21,7 @@ use isthmus_core::destination::{Answered, Cost, Delivery, Difference, Message, S
 use isthmus_core::json;
 use serde_json::{Number, Value};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Fields that change on Braze's side too. They cost nothing ("Data points", Braze documentation,
 /// read 2026-09).
@@ -146,7 +146,7 @@ pub(crate) fn differences(run: &[&Message], told: Option<&Told>) -> Vec<Differen
     if objects.iter().any(|object| object.identifier != told.identifier || !object.sets) {
         return whole();
     }
-    let mut last: HashMap<&str, Last<'_>> = HashMap::new();
+    let mut last: BTreeMap<&str, Last<'_>> = BTreeMap::new();
     for (index, object) in objects.iter().enumerate() {
         for (key, raw) in &object.attributes {
             let operates = is_operation(raw);
@@ -185,7 +185,7 @@ pub(crate) fn differences(run: &[&Message], told: Option<&Told>) -> Vec<Differen
 
 /// Takes out of `unchanged` what goes there and back in a run of which a part is sent: after a crash
 /// that part is mapped again as a whole, and would go there once more without what brings it back.
-fn keep_together(objects: &[Object<'_>], told: &Told, unchanged: &mut HashMap<&str, Last<'_>>) {
+fn keep_together(objects: &[Object<'_>], told: &Told, unchanged: &mut BTreeMap<&str, Last<'_>>) {
     loop {
         let mut sent = objects.iter().filter(|object| {
             object.attributes.iter().any(|(key, _)| !unchanged.contains_key(&**key))
@@ -213,7 +213,8 @@ struct Last<'a> {
 fn is_told(told: &Told, key: &str, raw: &str) -> bool {
     IGNORED.contains(&key)
         || !CHANGED_BY_OTHERS.contains(&key)
-            && told.values.get(key).is_some_and(|known| *known == canonical(raw))
+            // The text alone tells most, and reading it takes longer.
+            && told.values.get(key).is_some_and(|known| known == raw || *known == canonical(raw))
 }
 
 /// What the user was told after Braze answered `run`.
