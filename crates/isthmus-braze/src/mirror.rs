@@ -214,7 +214,7 @@ fn is_told(told: &Told, key: &str, raw: &str) -> bool {
     IGNORED.contains(&key)
         || !CHANGED_BY_OTHERS.contains(&key)
             // The text alone tells most, and reading it takes longer.
-            && told.values.get(key).is_some_and(|known| known == raw || *known == canonical(raw))
+            && told.values.get(key).is_some_and(|known| known == raw || known == canonical(raw))
 }
 
 /// What the user was told after Braze answered `run`.
@@ -243,8 +243,8 @@ pub(crate) fn retold(told: Option<&Told>, run: &[(&Message, Answered)]) -> Optio
                 continue;
             }
             let certain = *answered == Answered::Accepted && object.sets && is_kept(key, raw);
-            let value = if certain { canonical(raw).into_owned() } else { String::new() };
-            told.values.insert(key.to_string(), value);
+            let value = if certain { canonical(raw) } else { Cow::default() };
+            told.values.insert(key, &value);
         }
     }
     told

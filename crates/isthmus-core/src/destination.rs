@@ -9,7 +9,7 @@ mod told;
 
 pub use retry::{RetryPolicy, Waits};
 pub use shares::{Priority, Shares};
-pub use told::{Answered, Cost, Difference, Saved, Told};
+pub use told::{Answered, Cost, Difference, Saved, Told, Values};
 
 use crate::record::Applied;
 use crate::seam::{Reply, Request};

@@ -289,7 +289,9 @@ impl MirrorStore for MemoryMirror {
             if attributes.is_empty() {
                 kept.users.remove(lane);
             } else {
-                Arc::make_mut(told).values.retain(|name, _| !attributes.contains(name));
+                Arc::make_mut(told)
+                    .values
+                    .retain(|name| !attributes.iter().any(|doubted| doubted == name));
             }
         }
         Ok(count)

@@ -9,7 +9,7 @@ use crate::{State, StateError};
 use fjall::Keyspace;
 use isthmus_core::destination::{Lane, Told};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is gathered in memory before it is written as a table: keys are hashes, so every step of a
@@ -141,7 +141,7 @@ impl Mirror {
         for Doubt { lane, attributes } in doubts {
             let Some(row) = self.rows.get(self.key(*lane))? else { continue };
             let mut told = decode(&row)?;
-            told.values.retain(|name, _| !attributes.contains(name));
+            told.values.retain(|name| !attributes.iter().any(|doubted| doubted == name));
             if attributes.is_empty() {
                 batch.remove(&self.rows, self.key(*lane));
                 changes.push((*lane, None));
@@ -254,24 +254,24 @@ impl Recent {
 }
 
 fn encode(told: &Told) -> Vec<u8> {
-    let values = told.values.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let values = told.values.iter().collect();
     crate::encode(VERSION, &StoredTold { identifier: &told.identifier, values })
 }
 
 fn decode(row: &[u8]) -> Result<Told, StateError> {
     let stored: StoredTold<'_> = crate::decode(WHAT, VERSION, row)?;
-    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let values: BTreeMap<String, String> = stored.values.into_iter().map(owned).collect();
+    let values = stored.values.into_iter().collect();
     Ok(Told { identifier: stored.identifier.to_owned(), values })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isthmus_core::destination::Values;
     use proptest::prelude::*;
 
     fn told(identifier: &str, plan: &str) -> Arc<Told> {
-        let values = BTreeMap::from([("plan".to_owned(), plan.to_owned())]);
+        let values = Values::from_iter([("plan", plan)]);
         Arc::new(Told { identifier: identifier.to_owned(), values })
     }
 
@@ -328,9 +328,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
         let mirror = Mirror::open(&state, "braze").unwrap();
-        let both = [("plan", "1"), ("seats", "2")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let ana = Told { identifier: "ana".to_owned(), values: BTreeMap::from(both) };
+        let both = Values::from_iter([("plan", "1"), ("seats", "2")]);
+        let ana = Told { identifier: "ana".to_owned(), values: both };
         let changes = [(Lane(1), Some(Arc::new(ana))), (Lane(2), Some(told("bob", "1")))];
         mirror.apply(&changes, &mark(4)).unwrap();
         let doubt = |lane, attributes: &[&str]| {
@@ -371,6 +370,7 @@ mod tests {
             identifier: String,
             values in prop::collection::btree_map(".{0,9}", ".{0,9}", 0..5),
         ) {
+            let values = values.iter().map(|(name, value)| (&**name, &**value)).collect();
             let told = Told { identifier, values };
             prop_assert_eq!(decode(&encode(&told)).unwrap(), told);
         }

@@ -1,7 +1,6 @@
 use super::*;
-use isthmus_core::destination::{Guarantee, Lane, Section};
+use isthmus_core::destination::{Guarantee, Lane, Section, Values};
 use isthmus_core::{Place, Timestamp};
-use std::collections::BTreeMap;
 
 fn message(payload: &str) -> Message {
     Message {
@@ -195,7 +194,7 @@ fn objects_that_create_nobody_say_nothing_about_strangers() {
     let creating = alias(r#","_update_existing_only":false"#);
     let told = retold(None, &[(&creating, Answered::Accepted)]).unwrap();
     assert_eq!(told.identifier, "user_alias:l:d");
-    assert_eq!(told.values, BTreeMap::from([("plan".to_owned(), "\"a\"".to_owned())]));
+    assert_eq!(told.values, Values::from_iter([("plan", "\"a\"")]));
     assert_eq!(sent(Some(&told), &[alias("")]), "");
 }
 
@@ -203,7 +202,7 @@ fn objects_that_create_nobody_say_nothing_about_strangers() {
 fn what_is_reduced_keeps_its_user_and_its_controls() {
     let told = Some(Told {
         identifier: "email:a@example.com".to_owned(),
-        values: BTreeMap::from([("plan".to_owned(), "\"a\"".to_owned())]),
+        values: Values::from_iter([("plan", "\"a\"")]),
     });
     let object =
         message(r#"{"email":"a@example.com","_update_existing_only":false,"plan":"a","n":1}"#);

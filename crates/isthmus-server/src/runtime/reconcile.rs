@@ -58,7 +58,7 @@ impl Runtime {
             .collect();
         let people: Vec<Person> = sampled.iter().map(|user| user.person.clone()).collect();
         let names: BTreeSet<&str> =
-            sampled.iter().flat_map(|user| user.told.values.keys().map(String::as_str)).collect();
+            sampled.iter().flat_map(|user| user.told.values.iter().map(|(name, _)| name)).collect();
         let names: Vec<&str> = names.into_iter().collect();
         let answers = self.export(&served, &people, &names).await?;
         let cannot_be_asked = users.saturating_sub(sampled.len());
@@ -141,15 +141,15 @@ impl Findings {
             // What was told while the answer came is not what it was compared with.
             let now = mirror.get(*lane)?;
             let mut drifts = Vec::new();
-            for (name, value) in &told.values {
+            for (name, value) in told.values.iter() {
                 let still = now.as_ref().and_then(|now| now.values.get(name)) == Some(value);
                 let has = has.get(name);
                 match compare(name, value, has.map(String::as_str)) {
                     Comparison::Same => findings.compared += 1,
                     Comparison::Differs if still => {
                         findings.compared += 1;
-                        let raw = |text: &String| serde_json::from_str(text).unwrap_or_default();
-                        let (name, has) = (name.clone(), has.map(raw));
+                        let raw = |text: &str| serde_json::from_str(text).unwrap_or_default();
+                        let (name, has) = (name.to_owned(), has.map(|has| raw(has)));
                         drifts.push(Drift { name, told: raw(value), has });
                     }
                     Comparison::Differs | Comparison::Impossible => findings.not_compared += 1,

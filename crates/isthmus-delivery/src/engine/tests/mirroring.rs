@@ -9,7 +9,7 @@ use crate::remapping::Remapping;
 use bytes::Bytes;
 use isthmus_core::destination::{
     Answered, Budget, Cost, Delivery, Difference, Guarantee, Lane, Limits, Mapped, Mapping,
-    Message, Saved, Section, Told, Wants,
+    Message, Saved, Section, Told, Values, Wants,
 };
 use isthmus_core::seam::BoxFuture;
 use isthmus_state::StateError;
@@ -168,12 +168,12 @@ impl Destination for Registry {
             }
             let known = told.get_or_insert_with(|| Told {
                 identifier: user.to_owned(),
-                values: BTreeMap::new(),
+                values: Values::default(),
             });
             assert_eq!(known.identifier, user);
             for (name, value) in pairs {
                 let value = if *answered == Answered::Accepted { value } else { "" };
-                known.values.insert(name.to_owned(), value.to_owned());
+                known.values.insert(name, value);
             }
         }
         told
@@ -379,7 +379,7 @@ async fn after_a_crash_users_of_open_requests_are_told_again_and_others_are_not(
     scene.say("ana:plan=a").await;
     scene.say("ana:plan=b").await;
     // What the mirror learned of ana since is lost.
-    let plan = |told: Arc<Told>| told.values["plan"].clone();
+    let plan = |told: Arc<Told>| told.values.get("plan").expect("it is told").to_owned();
     while scene.mirror.get(Lane::of("ana")).unwrap().map(plan).as_deref() == Some("b") {
         scene.mirror.lose(1);
     }
@@ -443,7 +443,7 @@ fn check_claims(scene: &Scene, told: &dyn Fn(Lane) -> Option<Arc<Told>>) {
             let Some(told) = told(Lane::of(user)) else { continue };
             assert_eq!(&told.identifier, user);
             for (name, value) in told.values.iter().filter(|(_, value)| !value.is_empty()) {
-                assert_eq!(held.get(name), Some(value), "{user} {name}");
+                assert_eq!(held.get(name).map(String::as_str), Some(value), "{user} {name}");
             }
         }
     });
