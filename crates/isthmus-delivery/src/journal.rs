@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
+use std::ops::Range;
 
 const VERSION: u8 = 3;
 
@@ -46,6 +47,9 @@ pub trait Journal: Send + Sync + fmt::Debug {
     /// Shows the entries from the one at `position` on, in order, each with its own; `false` and
     /// nothing where that one is not there any more.
     fn read_from(&self, position: u64, visit: &mut VisitAt<'_>) -> Result<bool, JournalError>;
+
+    /// Position of the first entry that is there, and of the next one that is written.
+    fn range(&self) -> Range<u64>;
 
     /// Starting needs nothing before `checkpoint`: what the ledger does not need either may go.
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError>;

@@ -14,8 +14,9 @@ use isthmus_core::seam::BoxFuture;
 use isthmus_core::{Place, Timestamp};
 use isthmus_state::StateError;
 use isthmus_state::dead_letters::DeadLetter;
-use isthmus_state::mirror::{Doubt, Mark};
+use isthmus_state::mirror::{Doubt, Mark, Origin};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -163,6 +164,12 @@ impl Journal for MemoryJournal {
         Ok(true)
     }
 
+    fn range(&self) -> Range<u64> {
+        let end = *lock(&self.appended);
+        let first = lock(&self.entries).first_key_value().map(|(at, _)| *at);
+        first.unwrap_or(end)..end
+    }
+
     fn trim(&self, position: u64) -> Result<(), JournalError> {
         if !self.keeps_all {
             let mut entries = lock(&self.entries);
@@ -239,6 +246,7 @@ pub struct MemoryMirror {
 struct Mirrored {
     users: BTreeMap<Lane, Arc<Told>>,
     mark: Option<Mark>,
+    origin: Option<Origin>,
 }
 
 impl MemoryMirror {
@@ -266,6 +274,15 @@ impl MirrorStore for MemoryMirror {
 
     fn mark(&self) -> Result<Option<Mark>, StateError> {
         Ok(lock(&self.kept).mark.clone())
+    }
+
+    fn origin(&self) -> Result<Option<Origin>, StateError> {
+        Ok(lock(&self.kept).origin.clone())
+    }
+
+    fn keep_origin(&self, origin: &Origin) -> Result<(), StateError> {
+        lock(&self.kept).origin = Some(origin.clone());
+        Ok(())
     }
 
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
@@ -298,7 +315,8 @@ impl MirrorStore for MemoryMirror {
     }
 
     fn clear(&self) -> Result<(), StateError> {
-        *lock(&self.kept) = Mirrored::default();
+        let mut kept = lock(&self.kept);
+        *kept = Mirrored { origin: kept.origin.take(), ..Mirrored::default() };
         Ok(())
     }
 }

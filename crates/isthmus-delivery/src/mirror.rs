@@ -15,14 +15,16 @@ use crate::remapping::{RemapError, Remapping};
 use isthmus_core::Place;
 use isthmus_core::destination::{Destination, Lane, Mapped, Mapping, Told};
 use isthmus_state::StateError;
-use isthmus_state::mirror::{Doubt, Mark, Mirror};
+use isthmus_state::mirror::{Doubt, Mark, Mirror, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 mod rebuild;
 
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+#[cfg(test)]
+pub(crate) use rebuild::refill_by;
+pub use rebuild::{RebuildError, Refilled, Telling, refill};
 
 /// A user's lane, and what the user was told; nothing where that is not known any more.
 pub type Retold = (Lane, Option<Arc<Told>>);
@@ -35,13 +37,19 @@ pub trait MirrorStore: Send + Sync + fmt::Debug {
     /// What there is to go by; nothing where nothing is to be believed.
     fn mark(&self) -> Result<Option<Mark>, StateError>;
 
+    /// Since when the journal is about what it is about now, if that was ever kept.
+    fn origin(&self) -> Result<Option<Origin>, StateError>;
+
+    /// Replaces the origin.
+    fn keep_origin(&self, origin: &Origin) -> Result<(), StateError>;
+
     /// Keeps `changes` and the mark that covers them, all or none.
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError>;
 
     /// Forgets what `doubts` are about, all or none; returns of how many users something was known.
     fn forget(&self, doubts: &[Doubt]) -> Result<u64, StateError>;
 
-    /// Forgets everybody, and the mark first.
+    /// Forgets everybody, and the mark first; the origin stays.
     fn clear(&self) -> Result<(), StateError>;
 }
 
@@ -52,6 +60,14 @@ impl MirrorStore for Mirror {
 
     fn mark(&self) -> Result<Option<Mark>, StateError> {
         self.mark()
+    }
+
+    fn origin(&self) -> Result<Option<Origin>, StateError> {
+        self.origin()
+    }
+
+    fn keep_origin(&self, origin: &Origin) -> Result<(), StateError> {
+        self.keep_origin(origin)
     }
 
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
@@ -65,6 +81,25 @@ impl MirrorStore for Mirror {
     fn clear(&self) -> Result<(), StateError> {
         self.clear()
     }
+}
+
+/// Takes note of what `destination` is and of what its messages are made by, before anything of that is
+/// written to `journal`; returns since when that is so.
+pub fn note_origin(
+    store: &dyn MirrorStore,
+    destination: &dyn Destination,
+    mappings: u64,
+    journal: &dyn Journal,
+) -> Result<Origin, StateError> {
+    let recipient = destination.recipient();
+    let known = store.origin()?;
+    let same = |known: &Origin| known.recipient == recipient && known.mappings == mappings;
+    if let Some(known) = known.filter(same) {
+        return Ok(known);
+    }
+    let origin = Origin { recipient, mappings, position: journal.range().end };
+    store.keep_origin(&origin)?;
+    Ok(origin)
 }
 
 /// The mirror of a destination that is being served: a store, and how far it may be believed.
@@ -97,6 +132,7 @@ impl Keeper {
         journal: &dyn Journal,
         finding: &mut Finding<'_>,
     ) -> Result<Self, KeeperError> {
+        note_origin(&*store, finding.destination, mappings, journal)?;
         let recipient = finding.destination.recipient();
         let mut keeper = Self { store, recipient, mappings, written: None, open: BTreeMap::new() };
         let mark = keeper.store.mark()?;

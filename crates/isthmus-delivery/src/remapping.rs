@@ -5,7 +5,7 @@ use crate::snapshots::{SnapshotError, Snapshots};
 use crate::source::{EventSource, SourceError, SourceRecord};
 use isthmus_core::Place;
 use isthmus_core::destination::{Mapped, Mapping};
-use isthmus_core::record::{AppliedBatch, RecordError};
+use isthmus_core::record::{Applied, AppliedBatch, RecordError};
 use std::sync::Arc;
 
 /// Why an item cannot be mapped: the operator must act.
@@ -26,12 +26,18 @@ pub struct Remapping {
     snapshots: Snapshots,
     /// The record read last: questions come in the order of the log.
     record: Option<SourceRecord>,
+    erased: bool,
 }
 
 impl Remapping {
     /// Reads `source`.
     pub fn new(source: Arc<dyn EventSource>) -> Self {
-        Self { snapshots: Snapshots::new(source.clone()), source, record: None }
+        Self { snapshots: Snapshots::new(source.clone()), source, record: None, erased: false }
+    }
+
+    /// Whether the item that was asked for last, and was there, was of somebody who is erased.
+    pub(crate) fn was_erased(&self) -> bool {
+        self.erased
     }
 
     /// What `mapping` makes of the item at `place`, by part, and empty when the item does not
@@ -54,6 +60,7 @@ impl Remapping {
             .map_err(|source| RemapError::Record { offset, source })?;
         let item = usize::try_from(place.index).ok().and_then(|index| batch.items.get(index));
         let Some(item) = item else { return Ok(None) };
+        self.erased = matches!(item, Applied::Erased);
         let mut mapped = Vec::new();
         let snapshots = &mut self.snapshots;
         let outcome = map_item(mapping, None, item, place, &mut mapped, |at| {
@@ -76,7 +83,7 @@ mod tests {
     use crate::memory::MemorySource;
     use isthmus_core::AmplitudeId;
     use isthmus_core::destination::{Guarantee, Lane, Message, Section, Wants};
-    use isthmus_core::record::{Applied, IntakeRange, UserChange, UserProperties};
+    use isthmus_core::record::{IntakeRange, UserChange, UserProperties};
 
     /// One object that holds the user properties.
     #[derive(Debug)]

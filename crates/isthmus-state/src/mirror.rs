@@ -1,6 +1,7 @@
 //! The mirror: what each destination was last told of each of its users, and acknowledged.
 //!
-//! Keyspace `mirror`: (destination, `u`, lane) to [`Told`], and (destination, `m`) to the [`Mark`].
+//! Keyspace `mirror`: (destination, `u`, lane) to [`Told`], (destination, `m`) to the [`Mark`], and
+//! (destination, `o`) to the [`Origin`].
 //! Changes and the mark that covers them are one write, so that after a crash the mark never claims
 //! more than the rows beside it hold. Whoever reads finds recent users in memory.
 
@@ -36,6 +37,17 @@ pub struct Mark {
     pub covers: bool,
 }
 
+/// Since when the journal tells of what the destination is, and of what messages are made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// As in the [`Mark`].
+    pub recipient: String,
+    /// As in the [`Mark`].
+    pub mappings: u64,
+    /// Position of the first entry of the destination's journal that is about these.
+    pub position: u64,
+}
+
 /// What is not to be believed any more of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
@@ -58,6 +70,14 @@ struct StoredMark {
     mappings: u64,
     position: u64,
     covers: bool,
+}
+
+/// What version 1 stores as the origin.
+#[derive(Serialize, Deserialize)]
+struct StoredOrigin {
+    recipient: String,
+    mappings: u64,
+    position: u64,
 }
 
 /// The mirror of one destination. Cheap to clone; clones share what is in memory.
@@ -107,6 +127,21 @@ impl Mirror {
         let stored: StoredMark = crate::decode(WHAT, VERSION, &row)?;
         let StoredMark { recipient, mappings, position, covers } = stored;
         Ok(Some(Mark { recipient, mappings, position, covers }))
+    }
+
+    /// Since when the journal is about what it is about now, if that was ever kept.
+    pub fn origin(&self) -> Result<Option<Origin>, StateError> {
+        let Some(row) = self.rows.get(self.prefix(b'o'))? else { return Ok(None) };
+        let stored: StoredOrigin = crate::decode(WHAT, VERSION, &row)?;
+        let StoredOrigin { recipient, mappings, position } = stored;
+        Ok(Some(Origin { recipient, mappings, position }))
+    }
+
+    /// Replaces the origin, which stays when everything else is forgotten.
+    pub fn keep_origin(&self, origin: &Origin) -> Result<(), StateError> {
+        let Origin { recipient, mappings, position } = origin.clone();
+        let stored = StoredOrigin { recipient, mappings, position };
+        Ok(self.rows.insert(self.prefix(b'o'), crate::encode(VERSION, &stored))?)
     }
 
     /// Keeps `changes`, and `mark` with them, all or none; no value forgets a user.
@@ -298,8 +333,12 @@ mod tests {
         let mirror = Mirror::open(&state, "braze").unwrap();
         assert_eq!(mirror.get(ana).unwrap(), Some(told("ana", "1")));
         assert_eq!((mirror.get(bob).unwrap(), mirror.mark().unwrap()), (None, Some(mark(5))));
+        let origin = Origin { recipient: "shop".to_owned(), mappings: 7, position: 3 };
+        assert_eq!(mirror.origin().unwrap(), None);
+        mirror.keep_origin(&origin).unwrap();
         mirror.clear().unwrap();
         assert_eq!((mirror.get(ana).unwrap(), mirror.mark().unwrap()), (None, None));
+        assert_eq!(mirror.origin().unwrap(), Some(origin));
         let other = Mirror::open(&state, "braz").unwrap();
         assert_eq!(other.get(ana).unwrap(), Some(told("ana", "3")));
         assert_eq!(other.mark().unwrap(), Some(mark(9)));

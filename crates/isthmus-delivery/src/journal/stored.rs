@@ -6,6 +6,7 @@ use isthmus_core::seam::{BoxFuture, Clock};
 use isthmus_core::{ByteSize, Timestamp};
 use isthmus_log::{Log, LogConfig, LogError};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,6 +135,10 @@ impl Journal for StoredJournal {
             }
         }
         Ok(true)
+    }
+
+    fn range(&self) -> Range<u64> {
+        self.log.start()..self.log.end()
     }
 
     fn trim(&self, checkpoint: u64) -> Result<(), JournalError> {

@@ -5,13 +5,23 @@
 //! leaves out what was overtaken; one whose user had more to say in the same breath), the user is
 //! forgotten at that point, and known again as far as what follows tells.
 
-use super::{RemapError, Remapping, Retold};
+use super::{MirrorStore, RemapError, Remapping, Retold, note_origin};
 use crate::dispatcher::UNCHANGED;
-use crate::journal::{Decision, Entry, Fate, JournalError, Mark, ObjectKey, Step};
-use crate::ledger::EntryReader;
+use crate::journal::replay::replay;
+use crate::journal::{Decision, Entry, Fate, Journal, JournalError, Mark, ObjectKey, Step};
+use crate::source::EventSource;
+use isthmus_core::Timestamp;
 use isthmus_core::destination::{Answered, Destination, Lane, Mapped, Mapping, Message, Told};
+use isthmus_state::StateError;
+use isthmus_state::mirror::Mark as Upto;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+/// Users that are gathered in memory, at about half a kilobyte each; where there are more, the ledger
+/// is read once for each part of them.
+const USERS_AT_ONCE: usize = 500_000;
+/// Users that are written together.
+const WRITTEN_AT_ONCE: usize = 10_000;
 
 /// Why the mirror cannot be built again.
 #[derive(Debug, thiserror::Error)]
@@ -20,68 +30,157 @@ pub enum RebuildError {
     Journal(#[from] JournalError),
     #[error("what was delivered cannot be mapped again")]
     Remap(#[from] RemapError),
+    #[error("what users were told cannot be stored")]
+    State(#[from] StateError),
 }
 
-/// What is known of users, by what the ledger keeps.
-#[derive(Debug, Default)]
-pub struct Rebuilt {
-    users: HashMap<Lane, Told>,
+/// What a ledger is read with. Reading blocks the thread.
+#[derive(Debug)]
+pub struct Telling<'a> {
+    pub destination: &'a dyn Destination,
+    /// Holds the items that were delivered.
+    pub source: Arc<dyn EventSource>,
+    pub journal: &'a dyn Journal,
+    /// By stream. An object of a job or of another stream, or one that the log does not hold any more,
+    /// told somebody something: nothing before it counts.
+    pub mappings: BTreeMap<String, Arc<dyn Mapping>>,
+    /// As in the mark.
+    pub fingerprint: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Refilled {
+    /// When the first entry was written that was read; nothing where there is none.
+    pub since: Option<Timestamp>,
+    /// Users of whom the ledger tells.
+    pub users: u64,
+    /// Those of them of whom the mirror knew nothing, and knows now.
+    pub added: u64,
     /// Answers to objects that cannot be found any more: what was told before the last of them is not
     /// known.
     pub lost: u64,
 }
 
-impl Rebuilt {
-    /// How many users are known.
-    pub fn len(&self) -> usize {
-        self.users.len()
-    }
+/// Adds to `store` the users of whom it knows nothing and the ledger does. What was written down before
+/// the destination was another recipient, or its streams were other ones, counts only with
+/// `everything`: for whoever knows that it went where it goes now, by the same mappings.
+///
+/// Nothing may be sent meanwhile, and no request be open.
+pub fn refill(
+    store: &dyn MirrorStore,
+    telling: &Telling<'_>,
+    everything: bool,
+) -> Result<Refilled, RebuildError> {
+    refill_by(USERS_AT_ONCE, store, telling, everything)
+}
 
-    /// Whether nobody is.
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+pub(crate) fn refill_by(
+    users_at_once: usize,
+    store: &dyn MirrorStore,
+    telling: &Telling<'_>,
+    everything: bool,
+) -> Result<Refilled, RebuildError> {
+    let Telling { destination, journal, fingerprint, .. } = telling;
+    let origin = note_origin(store, *destination, *fingerprint, *journal)?;
+    let kept = journal.range();
+    let from = if everything { kept.start } else { origin.position.max(kept.start) };
+    let mut refilled = Refilled::default();
+    let mut share = Share { part: 0, of: 1 };
+    while share.part < share.of {
+        let Some(built) = build(telling, from, share, users_at_once)? else {
+            share = Share { part: share.part * 2, of: share.of * 2 };
+            continue;
+        };
+        share.part += 1;
+        (refilled.since, refilled.lost) = (built.since, built.lost);
+        refilled.users += built.users.len() as u64;
+        let Some(position) = built.last else { continue };
+        let mark = Upto {
+            recipient: origin.recipient.clone(),
+            mappings: origin.mappings,
+            position,
+            covers: true,
+        };
+        let mut added: Vec<Retold> = Vec::new();
+        for (lane, told) in built.users {
+            if store.get(lane)?.is_none() {
+                added.push((lane, Some(Arc::new(told))));
+            }
+        }
+        refilled.added += added.len() as u64;
+        for together in added.chunks(WRITTEN_AT_ONCE) {
+            store.apply(together, &mark)?;
+        }
     }
+    Ok(refilled)
+}
 
-    /// What each user was told, for a store that was cleared.
-    pub fn changes(self) -> impl Iterator<Item = Retold> {
-        self.users.into_iter().map(|(lane, told)| (lane, Some(Arc::new(told))))
+/// One of `of` equal parts of all lanes.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    part: u64,
+    of: u64,
+}
+
+impl Share {
+    fn holds(self, lane: Lane) -> bool {
+        (u128::from(lane.0) * u128::from(self.of)) >> u64::BITS == u128::from(self.part)
     }
 }
 
-/// Builds the mirror of `destination` from `entries`, mapping again with `streams`: mappings by the
-/// number that the journal knows the stream by. An object of a job or of another stream, or one that
-/// the log does not hold any more, told somebody something: nothing before it counts.
-///
-/// Nothing may be sent meanwhile.
-pub fn rebuild(
-    destination: &dyn Destination,
-    entries: &dyn EntryReader,
-    mut remapping: Remapping,
-    streams: &BTreeMap<u32, Arc<dyn Mapping>>,
-) -> Result<Rebuilt, RebuildError> {
+/// What is known of the users of a share.
+#[derive(Debug, Default)]
+struct Built {
+    users: HashMap<Lane, Told>,
+    lost: u64,
+    since: Option<Timestamp>,
+    /// Position of the last entry.
+    last: Option<u64>,
+}
+
+/// Builds what users of `share` were told by the entries from the one at `from` on; nothing where there
+/// are more than `users_at_once`.
+fn build(
+    telling: &Telling<'_>,
+    from: u64,
+    share: Share,
+    users_at_once: usize,
+) -> Result<Option<Built>, RebuildError> {
+    if from >= telling.journal.range().end {
+        return Ok(Some(Built::default()));
+    }
+    let records = replay(telling.journal)?.streams.into_iter();
+    let streams = records.filter(|record| record.job.is_none()).filter_map(|record| {
+        Some((record.number, Arc::clone(telling.mappings.get(&record.name)?)))
+    });
     let mut building = Building {
-        destination,
-        remapping: &mut remapping,
-        streams,
-        rebuilt: Rebuilt::default(),
+        destination: telling.destination,
+        remapping: Remapping::new(Arc::clone(&telling.source)),
+        streams: streams.collect(),
+        share,
+        built: Built::default(),
         open: HashMap::new(),
         reworded: HashSet::new(),
     };
     let mut failed = None;
-    for chunk in entries.chunks() {
-        entries.read(chunk, &mut |bytes| {
-            let entry = Entry::decode(bytes)?;
-            if failed.is_none() {
-                failed = building.hear(&entry).err();
-            }
-            Ok(())
-        })?;
-        if let Some(error) = failed.take() {
-            return Err(error.into());
+    let mut is_full = false;
+    telling.journal.read_from(from, &mut |position, bytes| {
+        if failed.is_some() || is_full {
+            return Ok(());
         }
+        let entry = Entry::decode(bytes)?;
+        building.built.since.get_or_insert(entry.at());
+        building.built.last = Some(position);
+        failed = building.hear(&entry).err();
+        is_full = building.built.users.len() > users_at_once;
+        Ok(())
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     building.finish()?;
-    Ok(building.rebuilt)
+    Ok((!is_full).then_some(building.built))
 }
 
 /// A request that is open.
@@ -106,9 +205,11 @@ enum Said {
 
 struct Building<'a> {
     destination: &'a dyn Destination,
-    remapping: &'a mut Remapping,
-    streams: &'a BTreeMap<u32, Arc<dyn Mapping>>,
-    rebuilt: Rebuilt,
+    remapping: Remapping,
+    /// By the number that the journal knows the stream by.
+    streams: BTreeMap<u32, Arc<dyn Mapping>>,
+    share: Share,
+    built: Built,
     open: HashMap<u64, Open>,
     /// Objects of which the log does not say what exactly was sent.
     reworded: HashSet<ObjectKey>,
@@ -197,12 +298,13 @@ impl Building<'_> {
                 }
             };
             match self.said(*key)? {
+                Said::Mirrored(message) if !self.share.holds(message.lane) => {}
                 Said::Mirrored(message) => {
                     runs.entry(message.lane).or_default().push((*key, message, answered));
                 }
                 Said::Lost if answered.is_some() => {
-                    self.rebuilt.lost += 1;
-                    self.rebuilt.users.clear();
+                    self.built.lost += 1;
+                    self.built.users.clear();
                 }
                 Said::SomethingElse | Said::Lost => {}
             }
@@ -215,16 +317,16 @@ impl Building<'_> {
             let torn = run.len() > 1 && !run.iter().all(accepted);
             if inexact || torn {
                 self.reworded.extend(run.iter().map(|(key, ..)| *key));
-                self.rebuilt.users.remove(&lane);
+                self.built.users.remove(&lane);
                 continue;
             }
             let run: Vec<(&Message, Answered)> = run
                 .iter()
                 .filter_map(|(_, message, answered)| Some((message, (*answered)?)))
                 .collect();
-            match self.destination.retold(self.rebuilt.users.get(&lane), &run) {
-                Some(told) => drop(self.rebuilt.users.insert(lane, told)),
-                None => drop(self.rebuilt.users.remove(&lane)),
+            match self.destination.retold(self.built.users.get(&lane), &run) {
+                Some(told) => drop(self.built.users.insert(lane, told)),
+                None => drop(self.built.users.remove(&lane)),
             }
         }
         Ok(())
@@ -235,6 +337,10 @@ impl Building<'_> {
         let Some(mapped) = self.remapping.map(&**mapping, key.place)? else {
             return Ok(Said::Lost);
         };
+        if mapped.is_empty() && self.remapping.was_erased() {
+            // Nobody is left who was told it.
+            return Ok(Said::SomethingElse);
+        }
         Ok(match mapped.into_iter().nth(usize::from(key.part)) {
             Some(Mapped::Deliver(message) | Mapped::Reject { message, .. })
                 if self.destination.is_mirrored(&message) =>

@@ -4,8 +4,7 @@ use super::*;
 use crate::dispatcher::UNCHANGED;
 use crate::ledger::State as Became;
 use crate::memory::MemoryMirror;
-use crate::mirror::{MirrorStore, Retold, rebuild};
-use crate::remapping::Remapping;
+use crate::mirror::{MirrorStore, Refilled, Retold, Telling, refill_by};
 use bytes::Bytes;
 use isthmus_core::destination::{
     Answered, Budget, Cost, Delivery, Difference, Guarantee, Lane, Limits, Mapped, Mapping,
@@ -13,7 +12,7 @@ use isthmus_core::destination::{
 };
 use isthmus_core::seam::BoxFuture;
 use isthmus_state::StateError;
-use isthmus_state::mirror::{Doubt, Mark};
+use isthmus_state::mirror::{Doubt, Mark, Origin};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -235,6 +234,17 @@ impl MirrorStore for Versions {
         self.last().mark()
     }
 
+    fn origin(&self) -> Result<Option<Origin>, StateError> {
+        self.last().origin()
+    }
+
+    fn keep_origin(&self, origin: &Origin) -> Result<(), StateError> {
+        let next = self.last().copied();
+        next.keep_origin(origin)?;
+        self.0.lock().unwrap().push(next);
+        Ok(())
+    }
+
     fn apply(&self, changes: &[Retold], mark: &Mark) -> Result<(), StateError> {
         let next = self.last().copied();
         next.apply(changes, mark)?;
@@ -250,7 +260,9 @@ impl MirrorStore for Versions {
     }
 
     fn clear(&self) -> Result<(), StateError> {
-        self.0.lock().unwrap().push(MemoryMirror::default());
+        let next = self.last().copied();
+        next.clear()?;
+        self.0.lock().unwrap().push(next);
         Ok(())
     }
 }
@@ -313,6 +325,19 @@ impl Scene {
         })
         .await;
         self.state(|state| state.bodies.clone())
+    }
+
+    /// Adds to `mirror` what the ledger tells.
+    fn refill(&self, mirror: &MemoryMirror, users_at_once: usize, everything: bool) -> Refilled {
+        let mapping: Arc<dyn Mapping> = Arc::new(Sayings);
+        let telling = Telling {
+            destination: &*self.registry,
+            source: Arc::new(self.bench.source.clone()),
+            journal: &self.bench.journal,
+            mappings: BTreeMap::from([("product".to_owned(), mapping)]),
+            fingerprint: self.mappings,
+        };
+        refill_by(users_at_once, mirror, &telling, everything).unwrap()
     }
 
     fn state<T>(&self, of: impl FnOnce(&mut Registered) -> T) -> T {
@@ -402,6 +427,42 @@ async fn a_journal_that_was_trimmed_leaves_nothing_to_believe() {
     assert_eq!(scene.say("ana:plan=a").await, ["ana plan=a"]);
 }
 
+#[tokio::test]
+async fn the_ledger_tells_what_the_mirror_does_not_know() {
+    let mut scene = Scene::new(1);
+    scene.say("ana:plan=a bob:plan=b").await;
+    scene.say("ana:plan=c eve:plan=bad joe:!went").await;
+    let mirror = scene.mirror.last();
+    let bob = mirror.get(Lane::of("bob")).unwrap();
+    mirror.forget(&[Doubt { lane: Lane::of("ana"), attributes: Vec::new() }]).unwrap();
+    let refilled = scene.refill(&mirror, 9, false);
+    let Refilled { since, users, added, lost } = refilled;
+    assert_eq!((since.is_some(), users, added, lost), (true, 2, 1, 0));
+    let plan = |mirror: &MemoryMirror, user: &str| {
+        Some(mirror.get(Lane::of(user)).unwrap()?.values.get("plan")?.to_owned())
+    };
+    assert_eq!(plan(&mirror, "ana").as_deref(), Some("c"));
+    assert_eq!(mirror.get(Lane::of("bob")).unwrap(), bob);
+    // As after the mirror was switched off and on: what is told is believed at the next start.
+    mirror.clear().unwrap();
+    assert_eq!(scene.refill(&mirror, 9, false).added, 2);
+    scene.mirror = Arc::new(Versions(Mutex::new(vec![mirror.copied()])));
+    assert_eq!(scene.say("ana:plan=c bob:plan=b").await, Vec::<String>::new());
+    // Other mappings may have said something else.
+    mirror.clear().unwrap();
+    let mut scene = Scene { mappings: 2, ..scene };
+    assert_eq!(scene.refill(&mirror, 9, false), Refilled::default());
+    assert_eq!(plan(&mirror, "ana"), None);
+    scene.mirror = Arc::new(Versions(Mutex::new(vec![mirror.copied()])));
+    scene.say("eve:plan=e").await;
+    let mirror = scene.mirror.last();
+    mirror.clear().unwrap();
+    assert_eq!(scene.refill(&mirror, 9, false).added, 1);
+    assert_eq!((plan(&mirror, "ana"), plan(&mirror, "eve").as_deref()), (None, Some("e")));
+    assert_eq!(scene.refill(&mirror, 9, true).added, 2);
+    assert_eq!(plan(&mirror, "ana").as_deref(), Some("c"));
+}
+
 fn choose<'a>(random: &SeededRandom, of: &[&'a str]) -> &'a str {
     of[usize::try_from(random.below(of.len() as u64)).unwrap()]
 }
@@ -483,14 +544,17 @@ proptest! {
             let held = scene.state(|state| state.people.clone());
             prop_assert_eq!(held, people);
             check_claims(&scene, &|lane| scene.mirror.get(lane).unwrap());
-            let rebuilt = rebuild(
-                &*scene.registry,
-                &scene.bench.journal,
-                Remapping::new(Arc::new(scene.bench.source.clone())),
-                &BTreeMap::from([(0, Arc::new(Sayings) as Arc<dyn Mapping>)]),
-            );
-            let rebuilt: BTreeMap<Lane, Option<Arc<Told>>> = rebuilt.unwrap().changes().collect();
-            check_claims(&scene, &|lane| rebuilt.get(&lane).cloned().flatten());
+            let rebuilt = MemoryMirror::default();
+            let refilled = scene.refill(&rebuilt, usize::MAX, true);
+            check_claims(&scene, &|lane| rebuilt.get(lane).unwrap());
+            // The same, read for a few at a time; and nobody is added who is known.
+            let by_parts = MemoryMirror::default();
+            prop_assert_eq!(scene.refill(&by_parts, 1, true), refilled);
+            for user in ["ana", "bob", "eve", "joe"].map(Lane::of) {
+                prop_assert_eq!(by_parts.get(user).unwrap(), rebuilt.get(user).unwrap());
+            }
+            prop_assert_eq!(refilled.added, by_parts.len() as u64);
+            prop_assert_eq!(scene.refill(&by_parts, 9, true), Refilled { added: 0, ..refilled });
             // Once all is well, nothing is said twice.
             let (told, random) = (scene.state(|state| (state.redundant, state.told)).1, &random);
             scene.say("ana:plan=9,seats=9 bob:plan=9,seats=9 eve:plan=9,seats=9 joe:plan=9,seats=9").await;
