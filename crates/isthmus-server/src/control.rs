@@ -9,6 +9,7 @@ mod ledger;
 mod letters;
 mod openapi;
 mod profiles;
+mod rebuild;
 mod reconcile;
 mod samples;
 mod unmatched;
@@ -50,6 +51,7 @@ pub(crate) fn router(control: Control) -> Router {
         .merge(bill::routes())
         .merge(unmatched::routes())
         .merge(volume::routes())
+        .merge(rebuild::routes())
         .merge(reconcile::routes())
         .merge(letters::routes())
         .merge(currents::routes())

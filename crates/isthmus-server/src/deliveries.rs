@@ -3,7 +3,7 @@
 use crate::assembly::{AssembledDestination, AssembledStream, Assembly};
 use crate::runtime::RuntimeError;
 use anyhow::{Context, anyhow};
-use isthmus_config::resource::DestinationSettings;
+use isthmus_config::resource::{DestinationSettings, Stream};
 use isthmus_config::server::DeliveryConfig;
 use isthmus_core::destination::{Lane, Priority};
 use isthmus_core::seam::{Backoff, Clock, Http, Random};
@@ -13,6 +13,7 @@ use isthmus_delivery::governor::Budgets;
 use isthmus_delivery::history::StoredHistory;
 use isthmus_delivery::journal::stored::{Keep, StoredJournal};
 use isthmus_delivery::ledger::Ledger;
+use isthmus_delivery::mirror::{Refilled, Telling, note_origin, refill};
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_log::{Log, RealDisk};
 use isthmus_state::State;
@@ -20,7 +21,7 @@ use isthmus_state::dead_letters::DeadLetters;
 use isthmus_state::echoes::Echoes;
 use isthmus_state::mirror::Mirror;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -70,10 +71,16 @@ pub(crate) struct DeliveriesHandle {
     plans: mpsc::Sender<Plan>,
 }
 
-/// Resources to run from now on.
-struct Plan {
-    assembly: Arc<Assembly>,
-    done: oneshot::Sender<anyhow::Result<()>>,
+/// What is asked of the part that runs the engines.
+enum Plan {
+    /// To run these resources from now on.
+    Reconfigure { assembly: Arc<Assembly>, done: oneshot::Sender<anyhow::Result<()>> },
+    /// To add what the ledger tells to the mirror of `destination`.
+    Refill {
+        destination: String,
+        everything: bool,
+        done: oneshot::Sender<anyhow::Result<Refilled>>,
+    },
 }
 
 impl DeliveriesHandle {
@@ -114,7 +121,21 @@ impl DeliveriesHandle {
     /// Runs what `assembly` says from now on; streams go on where they were.
     pub(crate) async fn reconfigure(&self, assembly: Arc<Assembly>) -> anyhow::Result<()> {
         let (done, answer) = oneshot::channel();
-        self.plans.send(Plan { assembly, done }).await.ok().context("delivery has stopped")?;
+        let plan = Plan::Reconfigure { assembly, done };
+        self.plans.send(plan).await.ok().context("delivery has stopped")?;
+        answer.await.context("delivery has stopped")?
+    }
+
+    /// Adds to the mirror of `destination` the users of whom it knows nothing and the ledger does.
+    /// Nothing is sent to the destination meanwhile.
+    pub(crate) async fn refill(
+        &self,
+        destination: &str,
+        everything: bool,
+    ) -> anyhow::Result<Refilled> {
+        let (done, answer) = oneshot::channel();
+        let plan = Plan::Refill { destination: destination.to_owned(), everything, done };
+        self.plans.send(plan).await.ok().context("delivery has stopped")?;
         answer.await.context("delivery has stopped")?
     }
 }
@@ -122,6 +143,8 @@ impl DeliveriesHandle {
 /// The part that runs the engines.
 pub(crate) struct Deliveries {
     ground: Ground,
+    /// What is being run.
+    assembly: Arc<Assembly>,
     served: Arc<RwLock<BTreeMap<String, Served>>>,
     plans: mpsc::Receiver<Plan>,
     running: BTreeMap<String, Running>,
@@ -139,15 +162,17 @@ impl Deliveries {
     /// Opens an engine for every destination of `assembly`; they run once [`Self::run`] does.
     pub(crate) fn open(
         ground: Ground,
-        assembly: &Assembly,
+        assembly: &Arc<Assembly>,
     ) -> anyhow::Result<(Self, DeliveriesHandle)> {
         let (sender, plans) = mpsc::channel(PLANS_MAX);
         let served = Arc::new(RwLock::default());
         let handle = DeliveriesHandle { served: Arc::clone(&served), plans: sender };
         let (running, ended) = (BTreeMap::new(), JoinSet::new());
-        let mut deliveries = Self { ground, served, plans, running, ended, casualty: None };
+        let (assembly, casualty) = (Arc::clone(assembly), None);
+        let mut deliveries = Self { ground, assembly, served, plans, running, ended, casualty };
+        let assembly = Arc::clone(&deliveries.assembly);
         for name in assembly.destinations.keys() {
-            deliveries.start(assembly, name)?;
+            deliveries.start(&assembly, name)?;
         }
         Ok((deliveries, handle))
     }
@@ -157,9 +182,8 @@ impl Deliveries {
         let outcome = loop {
             tokio::select! {
                 // Receiving is cancel safe: a plan is either taken or left in the channel.
-                Some(Plan { assembly, done }) = self.plans.recv() => {
-                    // Whoever asked may be gone.
-                    drop(done.send(self.carry_out(&assembly).await));
+                Some(plan) = self.plans.recv() => {
+                    self.carry_out(plan).await;
                     if let Some(error) = self.casualty.take() {
                         break Err(error);
                     }
@@ -188,7 +212,57 @@ impl Deliveries {
         self.running.get(name).is_none_or(|running| running.stop.is_cancelled())
     }
 
-    async fn carry_out(&mut self, assembly: &Assembly) -> anyhow::Result<()> {
+    /// Does what is asked; whoever asked may be gone.
+    async fn carry_out(&mut self, plan: Plan) {
+        match plan {
+            Plan::Reconfigure { assembly, done } => {
+                drop(done.send(self.reconfigure(assembly).await));
+            }
+            Plan::Refill { destination, everything, done } => {
+                drop(done.send(self.refill(&destination, everything).await));
+            }
+        }
+    }
+
+    /// Stops the engine of `name`, adds what its ledger tells to its mirror, and starts it again.
+    async fn refill(&mut self, name: &str, everything: bool) -> anyhow::Result<Refilled> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let served = served.context("destination is not served")?;
+        let mirror = served.mirror.context("destination keeps no mirror")?;
+        self.stop(name).await?;
+        let (ground, destination) = (&self.ground, name.to_owned());
+        let (folder, config) = (ground.folder.join(folder_name(name)), ground.config.clone());
+        let (clock, events) = (ground.clock.clone(), ground.events.clone());
+        let refilling = tokio::task::spawn_blocking(move || {
+            let (log, stored) = open_journal(&folder, &destination, &config, clock)?;
+            let mapping =
+                |stream: &AssembledStream| (stream.resource.name.clone(), stream.mapping.mapping());
+            let telling = Telling {
+                destination: &*served.destination.vendor.destination(),
+                source: Arc::new(EventLog::new(events)),
+                journal: &*stored,
+                mappings: served.streams.iter().map(mapping).collect(),
+                fingerprint: fingerprint(&served.streams),
+            };
+            let refilled = refill(&mirror, &telling, everything);
+            anyhow::Ok((log, refilled?))
+        });
+        let refilled = refilling.await.context("what the ledger tells cannot be read")?;
+        let refilled = match refilled {
+            Ok((log, refilled)) => {
+                log.close().await;
+                Ok(refilled)
+            }
+            Err(error) => Err(error),
+        };
+        let assembly = Arc::clone(&self.assembly);
+        self.start(&assembly, name)?;
+        refilled
+    }
+
+    async fn reconfigure(&mut self, assembly: Arc<Assembly>) -> anyhow::Result<()> {
+        self.assembly = Arc::clone(&assembly);
+        let assembly = &*assembly;
         let present: Vec<_> = self.running.keys().cloned().collect();
         for name in present {
             let is_gone = !assembly.destinations.contains_key(&name);
@@ -226,20 +300,8 @@ impl Deliveries {
         let streams = streams_of(assembly, name);
         let ground = &self.ground;
         let folder = ground.folder.join(folder_name(name));
-        let config = StoredJournal::log_config();
-        let (journal, _) = Log::open(Arc::new(RealDisk), &folder, config, ground.clock.clone())
-            .with_context(|| format!("journal of destination {name} cannot be opened"))?;
-        let DeliveryConfig {
-            backoff_first,
-            backoff_cap,
-            ledger,
-            ledger_retention,
-            ledger_budget,
-            ..
-        } = ground.config;
-        let at_least = if ledger { ledger_retention } else { Duration::ZERO };
-        let keep = Keep { at_least, at_most: ledger_budget };
-        let stored = Arc::new(StoredJournal::new(journal.clone(), keep, ground.clock.clone()));
+        let (journal, stored) = open_journal(&folder, name, &ground.config, ground.clock.clone())?;
+        let DeliveryConfig { backoff_first, backoff_cap, .. } = ground.config;
         let config = EngineConfig {
             backoff: Backoff { first: backoff_first, cap: backoff_cap },
             ..EngineConfig::default()
@@ -282,6 +344,8 @@ impl Deliveries {
         } else {
             // What is told from now on would not be known.
             mirror.clear()?;
+            let vendor = destination.vendor.destination();
+            note_origin(&mirror, &*vendor, fingerprint(&streams), &*stored)?;
             engine
         };
         let stop = CancellationToken::new();
@@ -320,6 +384,22 @@ impl Deliveries {
     }
 }
 
+/// Opens the journal of destination `name` in `folder`.
+fn open_journal(
+    folder: &Path,
+    name: &str,
+    config: &DeliveryConfig,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<(Log, Arc<StoredJournal>)> {
+    let log_config = StoredJournal::log_config();
+    let (log, _) = Log::open(Arc::new(RealDisk), folder, log_config, clock.clone())
+        .with_context(|| format!("journal of destination {name} cannot be opened"))?;
+    let at_least = if config.ledger { config.ledger_retention } else { Duration::ZERO };
+    let keep = Keep { at_least, at_most: config.ledger_budget };
+    let stored = Arc::new(StoredJournal::new(log.clone(), keep, clock));
+    Ok((log, stored))
+}
+
 fn streams_of(assembly: &Assembly, destination: &str) -> Vec<AssembledStream> {
     let of = |stream: &&AssembledStream| stream.resource.destination == destination;
     assembly.streams.iter().filter(of).cloned().collect()
@@ -327,8 +407,10 @@ fn streams_of(assembly: &Assembly, destination: &str) -> Vec<AssembledStream> {
 
 /// Stands for what `streams` are: where it is the same, so is what they map an item to.
 fn fingerprint(streams: &[AssembledStream]) -> u64 {
+    // Whether a stream is read changes nothing of what it says.
+    let read = |stream: &AssembledStream| Stream { enabled: true, ..stream.resource.clone() };
     let mut resources: Vec<String> =
-        streams.iter().map(|stream| format!("{:?}", stream.resource)).collect();
+        streams.iter().map(|stream| format!("{:?}", read(stream))).collect();
     resources.sort_unstable();
     Lane::of(&resources.join("\n")).0
 }

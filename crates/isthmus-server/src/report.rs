@@ -12,6 +12,7 @@ pub use samples::{SampleCategory, SampleReport, SamplesReport};
 pub mod ledger;
 pub mod letters;
 pub mod profiles;
+pub mod rebuild;
 pub mod reconcile;
 pub mod unmatched;
 pub mod volume;

@@ -8,6 +8,7 @@ mod exports;
 pub(crate) mod ledger;
 pub(crate) mod letters;
 pub(crate) mod profiles;
+mod rebuild;
 mod reconcile;
 mod samples;
 mod unmatched;

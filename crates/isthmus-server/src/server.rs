@@ -109,6 +109,7 @@ impl Server {
         let resources = with_catalog(resources, &catalog).await?;
         let mut assembly = assembled(&resources)?;
         assembly.switch(&catalog.switches().await?);
+        let assembly = Arc::new(assembly);
 
         let state = opened(&folder.join("state"))?;
         let intake = opened_log(&folder, "intake", &config.log, Some(&config.ingest), &clock)?;

@@ -137,11 +137,13 @@ impl Mirror {
         Ok(Some(Origin { recipient, mappings, position }))
     }
 
-    /// Replaces the origin, which stays when everything else is forgotten.
+    /// Replaces the origin, which stays when everything else is forgotten. It survives power loss then:
+    /// what follows in the journal must not be taken for what was before it.
     pub fn keep_origin(&self, origin: &Origin) -> Result<(), StateError> {
         let Origin { recipient, mappings, position } = origin.clone();
         let stored = StoredOrigin { recipient, mappings, position };
-        Ok(self.rows.insert(self.prefix(b'o'), crate::encode(VERSION, &stored))?)
+        self.rows.insert(self.prefix(b'o'), crate::encode(VERSION, &stored))?;
+        self.state.persist()
     }
 
     /// Keeps `changes`, and `mark` with them, all or none; no value forgets a user.

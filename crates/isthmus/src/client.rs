@@ -35,6 +35,7 @@ pub(crate) struct Client {
     http: SystemHttp,
     url: String,
     headers: HeaderMap,
+    timeout: Duration,
 }
 
 impl Client {
@@ -64,7 +65,13 @@ impl Client {
         headers.insert(AUTHORIZATION, bearer);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let http = SystemHttp::new(Arc::new(SystemClock::new()))?;
-        Ok(Self { http, url: url.to_owned(), headers })
+        Ok(Self { http, url: url.to_owned(), headers, timeout: TIMEOUT })
+    }
+
+    /// Waits longer for answers: what is asked for takes its time.
+    #[must_use]
+    pub(crate) fn waiting(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Asks for `path` and reads the JSON that comes back.
@@ -100,7 +107,7 @@ impl Client {
     ) -> anyhow::Result<T> {
         let url = format!("{}{path}", self.url);
         let headers = self.headers.clone();
-        let request = Request { method, url: url.clone(), headers, body, timeout: TIMEOUT };
+        let request = Request { method, url: url.clone(), headers, body, timeout: self.timeout };
         let reply =
             self.http.send(request).await.with_context(|| {
                 format!("{} cannot be reached; is the server running?", self.url)

@@ -27,6 +27,7 @@ mod tests {
             include_str!("ledger.rs"),
             include_str!("letters.rs"),
             include_str!("profiles.rs"),
+            include_str!("rebuild.rs"),
             include_str!("reconcile.rs"),
             include_str!("unmatched.rs"),
             include_str!("volume.rs"),

@@ -1,10 +1,15 @@
-//! `isthmus mirror`: what a destination has against what it was told.
+//! `isthmus mirror`: what a destination was told, against what it has and by what the ledger says.
 
 use crate::client::{Client, Target, escaped};
 use crate::out;
 use clap::{Args, Subcommand};
+use isthmus_server::report::rebuild::RebuildReport;
 use isthmus_server::report::reconcile::{DriftedUser, Healed, ReconcileReport};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A ledger of a hundred million objects is read by then.
+const REBUILT_WITHIN: Duration = Duration::from_hours(1);
 
 /// Options of `isthmus mirror`.
 #[derive(Debug, Args)]
@@ -17,6 +22,23 @@ pub(crate) struct Arguments {
 enum Action {
     /// Ask a destination what it has of some users, and show what is not as it was told.
     Reconcile(Reconcile),
+    /// Add what the ledger tells of users of whom the mirror knows nothing.
+    Rebuild(Rebuild),
+}
+
+#[derive(Debug, Args)]
+struct Rebuild {
+    /// Name of the destination.
+    destination: String,
+    /// Counts also what was sent before the destination was the workspace it is now, or its streams
+    /// were what they are: only where you know that neither changed what was sent where.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    target: Target,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -39,7 +61,44 @@ struct Reconcile {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.action {
         Action::Reconcile(arguments) => reconcile(arguments).await,
+        Action::Rebuild(arguments) => rebuild(arguments).await,
     }
+}
+
+async fn rebuild(arguments: Rebuild) -> anyhow::Result<()> {
+    let Rebuild { destination, all, target, json } = arguments;
+    let client = Client::new(&target)?.waiting(REBUILT_WITHIN);
+    if !json {
+        out::line(format!(
+            "reading the ledger of {destination}; nothing is sent to it until that is done"
+        ));
+    }
+    let path = format!("/control/v1/destinations/{}/mirror/rebuild", escaped(&destination));
+    let answer: Value = client.post(&path, &json!({ "all": all })).await?;
+    if json {
+        out::line(serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    let RebuildReport { since, users, added, lost, .. } = serde_json::from_value(answer)?;
+    let since = since.unwrap_or_else(|| "the destination is what it is".to_owned());
+    out::line(format!(
+        "since {since} the ledger tells of {users} users: {added} were added to the mirror, which \
+         knew the others"
+    ));
+    if lost > 0 {
+        out::line(format!(
+            "what was told before the last of {lost} answers is not known: their objects were sent \
+             by jobs, by streams that are gone, or are not in the event log any more"
+        ));
+    }
+    if !all {
+        out::line(
+            "what was sent before the destination and its streams were what they are is not counted; \
+             `--all` does, for whoever knows that it went there, by the same mappings",
+        );
+    }
+    out::line(format!("`isthmus mirror reconcile {destination}` compares it with what is there"));
+    Ok(())
 }
 
 async fn reconcile(arguments: Reconcile) -> anyhow::Result<()> {

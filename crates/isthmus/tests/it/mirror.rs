@@ -222,6 +222,79 @@ fn a_destination_without_a_mirror_cannot_be_reconciled() {
     }
 }
 
+/// Ends the server, and starts it with resources in which `from` is `to`.
+fn change(lab: &mut Lab, from: &str, to: &str) {
+    assert!(lab.take_server().stop().success());
+    let file = lab.folder().join("shop.yaml");
+    let resources = std::fs::read_to_string(&file).unwrap();
+    assert!(resources.contains(from), "{resources}");
+    std::fs::write(file, resources.replace(from, to)).unwrap();
+    lab.start();
+}
+
+#[test]
+fn what_the_mirror_forgot_the_ledger_tells() {
+    let mut lab = Lab::shop();
+    for user in ["first-user", "second-user"] {
+        tell(&lab, user, "pro");
+    }
+    lab.settle();
+    lab.printed(&["profile", "erase", "--user", "second-user", "--yes"]);
+    let (on, off) = ("app_id: shop-app\n", "app_id: shop-app\nmirror: false\n");
+    change(&mut lab, on, off);
+    let none = lab.command(&["mirror", "rebuild", "braze"]);
+    assert!(!none.status.success() && none.stderr.contains("keeps no mirror"), "{}", none.stderr);
+    change(&mut lab, off, on);
+    let rebuild = |lab: &Lab, more: &[&str]| {
+        let arguments = [&["mirror", "rebuild", "braze", "--json"], more].concat();
+        serde_json::from_str::<Value>(&lab.printed(&arguments)).unwrap()
+    };
+    // The one who stays.
+    let report = rebuild(&lab, &[]);
+    let counts = ["users", "added", "lost"].map(|name| report[name].clone());
+    assert_eq!(counts, [1, 1, 0].map(|count| json!(count)), "{report}");
+    assert!(report["since"].as_str().unwrap().starts_with("20"), "{report}");
+    let shown = lab.printed(&["mirror", "rebuild", "braze"]);
+    assert!(shown.contains("tells of 1 users: 0 were added"), "{shown}");
+    assert_eq!(lab.told("audit")[0]["action"], "rebuild mirror");
+
+    // It is believed, also after the next start, and sending goes on.
+    lab.take_server().kill();
+    lab.start();
+    let saved = |lab: &Lab| lab.told("bill")["total"]["objects_saved"].as_u64().unwrap();
+    let before = saved(&lab);
+    lab.printed(&["destinations", "pause", "braze"]);
+    // There and back, which is news to a mirror that knows nothing.
+    tell(&lab, "first-user", "free");
+    tell(&lab, "first-user", "pro");
+    tell(&lab, "third-user", "pro");
+    eventually("all wait", || {
+        let stream = lab.stream();
+        if stream["pending"] == 3 { Ok(()) } else { Err(stream.to_string()) }
+    });
+    lab.printed(&["destinations", "resume", "braze"]);
+    lab.settle();
+    eventually("what is no news is saved", || {
+        let now = saved(&lab);
+        if now == before + 2 { Ok(()) } else { Err(format!("{now}, and {before} before")) }
+    });
+    assert!(lab.braze().user("third-user").is_some());
+
+    // What other mappings sent may have been called something else.
+    change(&mut lab, "    - product\n", "");
+    let none = lab.printed(&["mirror", "rebuild", "braze"]);
+    assert!(none.contains("tells of 0 users") && none.contains("--all"), "{none}");
+    let all = rebuild(&lab, &["--all"]);
+    assert_eq!((&all["users"], &all["added"]), (&json!(2), &json!(0)), "{all}");
+
+    let unknown = lab.command(&["mirror", "rebuild", "nothing"]);
+    assert!(unknown.stderr.contains("destination nothing"), "{}", unknown.stderr);
+    let body = json!({ "everything": true });
+    let answer = lab.control("POST", "destinations/braze/mirror/rebuild", &body);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("everything"), "{}", answer.text());
+}
+
 #[test]
 fn what_a_forgotten_person_was_told_is_forgotten_also_where_braze_keeps_them() {
     let lab = Lab::with(&SHOP.replace("app_id: shop-app", "app_id: shop-app\non_erasure: ignore"));
