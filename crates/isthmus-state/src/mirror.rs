@@ -5,7 +5,7 @@
 //! Changes and the mark that covers them are one write, so that after a crash the mark never claims
 //! more than the rows beside it hold. Whoever reads finds recent users in memory.
 
-use crate::key::put_name;
+use crate::key::{put_name, split_name};
 use crate::{State, StateError};
 use fjall::Keyspace;
 use isthmus_core::destination::{Lane, Told};
@@ -240,6 +240,28 @@ impl Mirror {
         crate::compact(&state.keyspace_with_memory("mirror", MEMORY_TABLE_MAX)?)
     }
 
+    /// The destinations of which `state` knows what somebody was told.
+    pub fn destinations(state: &State) -> Result<Vec<String>, StateError> {
+        let rows = state.keyspace_with_memory("mirror", MEMORY_TABLE_MAX)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut from = Vec::new();
+        while let Some(row) = rows.range(from..).next() {
+            let key = row.key()?;
+            let (name, rest) = split_name(&key)
+                .ok_or_else(|| StateError::malformed("key of mirror", &"destination"))?;
+            let kind = rest.first().filter(|kind| **kind <= b'u');
+            let kind =
+                kind.ok_or_else(|| StateError::malformed("key of mirror", &"unknown kind"))?;
+            if *kind == b'u' {
+                names.push(name.to_owned());
+            }
+            from = Vec::new();
+            put_name(&mut from, name);
+            from.push(kind + 1);
+        }
+        Ok(names)
+    }
+
     fn prefix(&self, kind: u8) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.destination.len() + 13);
         put_name(&mut key, &self.destination);
@@ -360,8 +382,12 @@ mod tests {
             sample.into_iter().map(|(lane, _)| lane.0).collect::<Vec<_>>()
         };
         assert_eq!(lanes(2, 9), [5, u64::MAX, 1]);
-        assert_eq!((lanes(0, 2), lanes(u64::MAX, 2)), (vec![1, 5], vec![u64::MAX, 1]));
         assert_eq!(lanes(3, 0), [0_u64; 0]);
+        assert_eq!((lanes(0, 2), lanes(u64::MAX, 2)), (vec![1, 5], vec![u64::MAX, 1]));
+        assert_eq!(Mirror::destinations(&state).unwrap(), ["braze", "braze-2"]);
+        mirror.clear().unwrap();
+        mirror.apply(&[], &mark(1)).unwrap();
+        assert_eq!(Mirror::destinations(&state).unwrap(), ["braze-2"]);
     }
 
     #[test]

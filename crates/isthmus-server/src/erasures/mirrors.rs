@@ -11,7 +11,7 @@ use isthmus_config::resource::{BrazeDestination, DestinationSettings, OnErasure}
 use isthmus_core::destination::{Lane, Mapped};
 use isthmus_delivery::remapping::Remapping;
 use isthmus_delivery::source::event_log::EventLog;
-use isthmus_state::mirror::Doubt;
+use isthmus_state::mirror::{Doubt, Mirror};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -47,9 +47,22 @@ impl Erasures {
                 forgotten += served.handle.forget(lanes.into_iter().map(doubt).collect()).await?;
             }
         }
-        // Who they were cannot be found again once the logs are rewritten.
-        let state = self.state.clone();
-        tokio::task::spawn_blocking(move || state.persist()).await??;
+        let (state, served) = (self.state.clone(), self.runtime.deliveries.served());
+        let forgetting = tokio::task::spawn_blocking(move || {
+            // Who it knows them as only its streams could tell.
+            for gone in
+                Mirror::destinations(&state)?.iter().filter(|name| !served.contains_key(*name))
+            {
+                Mirror::open(&state, gone)?.clear()?;
+                tracing::info!(
+                    destination = gone,
+                    "what a destination was told that is gone is forgotten"
+                );
+            }
+            // Who they were cannot be found again once the logs are rewritten.
+            state.persist()
+        });
+        forgetting.await??;
         Ok(forgotten)
     }
 }

@@ -311,3 +311,23 @@ fn what_a_forgotten_person_was_told_is_forgotten_also_where_braze_keeps_them() {
     assert_eq!((&left["users"], &left["same"]), (&json!(1), &json!(1)), "{left}");
     assert!(lab.braze().user("forgotten-user").is_some());
 }
+
+#[test]
+fn what_a_destination_was_told_that_is_gone_goes_with_the_first_who_is_forgotten() {
+    let mut lab = Lab::shop();
+    tell(&lab, "forgotten-user", "pro");
+    tell(&lab, "staying-user", "pro");
+    lab.settle();
+    let known = |lab: &Lab| {
+        lab.control("POST", "destinations/braze/reconcile", &json!({})).json()["users"].clone()
+    };
+    let file = std::fs::read_to_string(lab.folder().join("shop.yaml")).unwrap();
+    let (project, others) = file.split_at(file.find("---\n").unwrap());
+    change(&mut lab, others, "");
+    change(&mut lab, project, &file);
+    assert_eq!(known(&lab), 2);
+    change(&mut lab, others, "");
+    lab.printed(&["profile", "erase", "--user", "forgotten-user", "--yes"]);
+    change(&mut lab, project, &file);
+    assert_eq!(known(&lab), 0);
+}

@@ -39,6 +39,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn print(report: &BillReport) {
     out::line(format!("{} to {}, days in UTC", report.from, report.to));
+    if report.streams.is_empty() {
+        out::line("there are no streams");
+    }
     for stream in &report.streams {
         print_stream(stream);
     }
