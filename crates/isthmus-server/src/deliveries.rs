@@ -183,7 +183,7 @@ impl Deliveries {
             tokio::select! {
                 // Receiving is cancel safe: a plan is either taken or left in the channel.
                 Some(plan) = self.plans.recv() => {
-                    self.carry_out(plan).await;
+                    self.carry_out(plan, &stop).await;
                     if let Some(error) = self.casualty.take() {
                         break Err(error);
                     }
@@ -213,19 +213,35 @@ impl Deliveries {
     }
 
     /// Does what is asked; whoever asked may be gone.
-    async fn carry_out(&mut self, plan: Plan) {
+    async fn carry_out(&mut self, plan: Plan, stop: &CancellationToken) {
         match plan {
             Plan::Reconfigure { assembly, done } => {
                 drop(done.send(self.reconfigure(assembly).await));
             }
             Plan::Refill { destination, everything, done } => {
-                drop(done.send(self.refill(&destination, everything).await));
+                let refilled = self.refill(&destination, everything, stop.clone()).await;
+                let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = &refilled
+                    && served.contains_key(&destination)
+                    && !self.running.contains_key(&destination)
+                {
+                    // Nothing is delivered to it any more, which must not go unnoticed.
+                    let error = anyhow!("delivery to {destination} stopped: {error:#}");
+                    self.casualty.get_or_insert(error);
+                }
+                drop(served);
+                drop(done.send(refilled));
             }
         }
     }
 
     /// Stops the engine of `name`, adds what its ledger tells to its mirror, and starts it again.
-    async fn refill(&mut self, name: &str, everything: bool) -> anyhow::Result<Refilled> {
+    async fn refill(
+        &mut self,
+        name: &str,
+        everything: bool,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Refilled> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let served = served.context("destination is not served")?;
         let mirror = served.mirror.context("destination keeps no mirror")?;
@@ -243,15 +259,15 @@ impl Deliveries {
                 journal: &*stored,
                 mappings: served.streams.iter().map(mapping).collect(),
                 fingerprint: fingerprint(&served.streams),
+                stop,
             };
             let refilled = refill(&mirror, &telling, everything);
-            anyhow::Ok((log, refilled?))
+            anyhow::Ok((log, refilled))
         });
-        let refilled = refilling.await.context("what the ledger tells cannot be read")?;
-        let refilled = match refilled {
+        let refilled = match refilling.await.context("what the ledger tells cannot be read")? {
             Ok((log, refilled)) => {
                 log.close().await;
-                Ok(refilled)
+                refilled.map_err(anyhow::Error::from)
             }
             Err(error) => Err(error),
         };

@@ -16,6 +16,7 @@ use isthmus_state::StateError;
 use isthmus_state::mirror::Mark as Upto;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Users that are gathered in memory, at about half a kilobyte each; where there are more, the ledger
 /// is read once for each part of them.
@@ -32,6 +33,8 @@ pub enum RebuildError {
     Remap(#[from] RemapError),
     #[error("what users were told cannot be stored")]
     State(#[from] StateError),
+    #[error("the server stops; what was added so far is kept")]
+    Stopped,
 }
 
 /// What a ledger is read with. Reading blocks the thread.
@@ -46,6 +49,8 @@ pub struct Telling<'a> {
     pub mappings: BTreeMap<String, Arc<dyn Mapping>>,
     /// As in the mark.
     pub fingerprint: u64,
+    /// Gives up.
+    pub stop: CancellationToken,
 }
 
 /// What came of it.
@@ -166,7 +171,7 @@ fn build(
     let mut failed = None;
     let mut is_full = false;
     telling.journal.read_from(from, &mut |position, bytes| {
-        if failed.is_some() || is_full {
+        if failed.is_some() || is_full || telling.stop.is_cancelled() {
             return Ok(());
         }
         let entry = Entry::decode(bytes)?;
@@ -178,6 +183,9 @@ fn build(
     })?;
     if let Some(error) = failed {
         return Err(error.into());
+    }
+    if telling.stop.is_cancelled() {
+        return Err(RebuildError::Stopped);
     }
     building.finish()?;
     Ok((!is_full).then_some(building.built))

@@ -336,6 +336,7 @@ impl Scene {
             journal: &self.bench.journal,
             mappings: BTreeMap::from([("product".to_owned(), mapping)]),
             fingerprint: self.mappings,
+            stop: CancellationToken::new(),
         };
         refill_by(users_at_once, mirror, &telling, everything).unwrap()
     }
