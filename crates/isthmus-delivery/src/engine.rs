@@ -9,7 +9,7 @@ mod handle;
 mod mirroring;
 mod reading;
 
-pub use handle::{ControlError, Handle};
+pub use handle::{ControlError, Handle, Why};
 pub use reading::StreamSpec;
 
 use crate::dead_letters::{DeadLetterStore, LetterChange};

@@ -112,6 +112,9 @@ pub(crate) struct Keeper {
     written: Option<u64>,
     /// Requests that are open, by the entry that says so.
     open: BTreeMap<RequestId, u64>,
+    /// Entries still to be written of requests that were filled when the vendor was found not to have
+    /// what it was told.
+    unsure: u8,
 }
 
 /// Finds the lanes of objects again.
@@ -134,7 +137,8 @@ impl Keeper {
     ) -> Result<Self, KeeperError> {
         note_origin(&*store, finding.destination, mappings, journal)?;
         let recipient = finding.destination.recipient();
-        let mut keeper = Self { store, recipient, mappings, written: None, open: BTreeMap::new() };
+        let mut keeper =
+            Self { store, recipient, mappings, written: None, open: BTreeMap::new(), unsure: 0 };
         let mark = keeper.store.mark()?;
         let known = match mark.filter(|mark| mark.recipient == keeper.recipient) {
             Some(mark) => {
@@ -181,10 +185,33 @@ impl Keeper {
         Ok(complete.then_some(open))
     }
 
-    /// The entry at `position` is on disk, and says that `requests` are open.
-    pub(crate) fn written(&mut self, position: u64, requests: impl Iterator<Item = RequestId>) {
+    /// The entry at `position` is on disk, the last of `journal`, and says that `requests` are open.
+    pub(crate) fn written(
+        &mut self,
+        position: u64,
+        requests: impl Iterator<Item = RequestId>,
+        journal: &dyn Journal,
+    ) -> Result<(), StateError> {
         self.written = Some(position);
         self.open.extend(requests.map(|request| (request, position)));
+        if self.unsure > 0 {
+            self.unsure -= 1;
+            self.begin_origin(journal)?;
+        }
+        Ok(())
+    }
+
+    /// The vendor was found not to have what it was told: what `journal` says so far does not count for
+    /// whoever builds the mirror from it. Requests that are filled by now leave out what was believed:
+    /// one entry with some of them may be on its way, and the next one has the others.
+    pub(crate) fn was_wrong(&mut self, journal: &dyn Journal) -> Result<(), StateError> {
+        self.unsure = 2;
+        self.begin_origin(journal)
+    }
+
+    fn begin_origin(&self, journal: &dyn Journal) -> Result<(), StateError> {
+        let (recipient, position) = (self.recipient.clone(), journal.range().end);
+        self.store.keep_origin(&Origin { recipient, mappings: self.mappings, position })
     }
 
     /// The request has ended; `changes` is what users were told then.

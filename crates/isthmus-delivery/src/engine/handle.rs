@@ -43,7 +43,16 @@ enum Action {
     AddJob(Box<JobSpec>),
     ResumeJob { number: u32, mapping: Arc<dyn Mapping>, skips: Skips, view: View },
     CancelJob { number: u32 },
-    Forget { doubts: Vec<Doubt> },
+    Forget { doubts: Vec<Doubt>, why: Why },
+}
+
+/// Why something is to be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The vendor was found not to have it: what the ledger says of it is wrong as well.
+    NotThere,
+    /// Nobody may know it any more.
+    Erased,
 }
 
 /// Why a command was not carried out.
@@ -155,8 +164,8 @@ impl Handle {
 
     /// Forgets what `doubts` are about, so that users are told it again when it comes up next;
     /// returns of how many users something was known, none where there is no mirror.
-    pub async fn forget(&self, doubts: Vec<Doubt>) -> Result<u64, ControlError> {
-        self.ask(Action::Forget { doubts }).await.map(|done| done.forgotten)
+    pub async fn forget(&self, doubts: Vec<Doubt>, why: Why) -> Result<u64, ControlError> {
+        self.ask(Action::Forget { doubts, why }).await.map(|done| done.forgotten)
     }
 
     /// Completes once a restart would find everything as it is, pending objects apart. A stream
@@ -267,8 +276,8 @@ impl Engine {
                 })
             }
             Action::CancelJob { number } => self.dispatcher.cancel_job(number, now),
-            Action::Forget { doubts } => {
-                answer.forgotten = self.forget(&doubts)?;
+            Action::Forget { doubts, why } => {
+                answer.forgotten = self.forget(&doubts, why)?;
                 Ok(())
             }
         };

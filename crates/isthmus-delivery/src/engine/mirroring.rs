@@ -1,6 +1,6 @@
 //! The mirror on the engine's side: opened, and kept up with the journal.
 
-use super::{Engine, EngineError, Writing};
+use super::{Engine, EngineError, Why, Writing};
 use crate::dispatcher::RequestId;
 use crate::journal::Entry;
 use crate::mirror::{Finding, Keeper, KeeperError, MirrorStore};
@@ -47,8 +47,11 @@ impl Engine {
     }
 
     /// Forgets what is doubted of users; returns of how many of them something was known.
-    pub(super) fn forget(&mut self, doubts: &[Doubt]) -> Result<u64, EngineError> {
-        let Some(mirror) = &self.mirror else { return Ok(0) };
+    pub(super) fn forget(&mut self, doubts: &[Doubt], why: Why) -> Result<u64, EngineError> {
+        let Some(mirror) = &mut self.mirror else { return Ok(0) };
+        if why == Why::NotThere {
+            mirror.was_wrong(&*self.parts.journal).map_err(EngineError::Mirror)?;
+        }
         mirror.forget(doubts).map_err(EngineError::Mirror)
     }
 
@@ -59,7 +62,8 @@ impl Engine {
         written: &Writing,
     ) -> Result<(), EngineError> {
         let Some(mirror) = &mut self.mirror else { return Ok(()) };
-        mirror.written(position, written.requests.iter().map(|prepared| prepared.id));
+        let requests = written.requests.iter().map(|prepared| prepared.id);
+        mirror.written(position, requests, &*self.parts.journal).map_err(EngineError::Mirror)?;
         if matches!(written.entry, Entry::Checkpoint(_)) {
             mirror.keep_mark().map_err(EngineError::Mirror)?;
         }

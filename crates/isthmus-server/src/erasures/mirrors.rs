@@ -9,6 +9,7 @@ use anyhow::Context;
 use isthmus_braze::BrazeStream;
 use isthmus_config::resource::{BrazeDestination, DestinationSettings, OnErasure};
 use isthmus_core::destination::{Lane, Mapped};
+use isthmus_delivery::engine::Why;
 use isthmus_delivery::remapping::Remapping;
 use isthmus_delivery::source::event_log::EventLog;
 use isthmus_state::mirror::{Doubt, Mirror};
@@ -44,7 +45,8 @@ impl Erasures {
             let lanes = lanes.await?.context("users of a mirror cannot be found")?;
             if !lanes.is_empty() {
                 let doubt = |lane| Doubt { lane, attributes: Vec::new() };
-                forgotten += served.handle.forget(lanes.into_iter().map(doubt).collect()).await?;
+                let doubts = lanes.into_iter().map(doubt).collect();
+                forgotten += served.handle.forget(doubts, Why::Erased).await?;
             }
         }
         let (state, served) = (self.state.clone(), self.runtime.deliveries.served());

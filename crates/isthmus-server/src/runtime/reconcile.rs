@@ -10,6 +10,7 @@ use isthmus_braze::export::{Comparison, Person, compare};
 use isthmus_core::AmplitudeId;
 use isthmus_core::destination::{Lane, Told};
 use isthmus_core::record::Command;
+use isthmus_delivery::engine::Why;
 use isthmus_state::StateError;
 use isthmus_state::mirror::{Doubt, Mirror};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +87,7 @@ impl Runtime {
             0
         } else {
             // Before they are told again, or it would be held back as nothing new.
-            served.handle.forget(doubts).await.map_err(failed)?
+            served.handle.forget(doubts, Why::NotThere).await.map_err(failed)?
         };
         let projects: BTreeSet<String> =
             served.streams.iter().map(|stream| stream.resource.project.clone()).collect();

@@ -11,6 +11,7 @@ use isthmus_braze::identifier::reason;
 use isthmus_config::resource::DestinationSettings;
 use isthmus_core::destination::{Lane, Mapped};
 use isthmus_core::{Place, Timestamp};
+use isthmus_delivery::engine::Why;
 use isthmus_delivery::finder::{Finder, Found};
 use isthmus_delivery::ledger::{Filter, State, Story};
 use isthmus_delivery::remapping::Remapping;
@@ -83,7 +84,7 @@ impl Runtime {
     ) -> Result<u64, RuntimeError> {
         let doubt = |user: &&Recipient| Doubt { lane: user.lane, attributes: Vec::new() };
         let doubts: Vec<Doubt> = users.iter().map(doubt).collect();
-        let forgotten = served.handle.forget(doubts).await.map_err(failed)?;
+        let forgotten = served.handle.forget(doubts, Why::NotThere).await.map_err(failed)?;
         let detail = format!("{forgotten} users whom the destination does not know");
         self.note("forget what was told", &format!("stream/{stream}"), &detail).await?;
         Ok(forgotten)

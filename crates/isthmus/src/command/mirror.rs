@@ -30,8 +30,9 @@ enum Action {
 struct Rebuild {
     /// Name of the destination.
     destination: String,
-    /// Counts also what was sent before the destination was the workspace it is now, or its streams
-    /// were what they are: only where you know that neither changed what was sent where.
+    /// Counts also what was sent before the destination was the workspace it is now, its streams were
+    /// what they are, or it was last found not to have what it was told: only where you know that it
+    /// is there.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -93,8 +94,9 @@ async fn rebuild(arguments: Rebuild) -> anyhow::Result<()> {
     }
     if !all {
         out::line(
-            "what was sent before the destination and its streams were what they are is not counted; \
-             `--all` does, for whoever knows that it went there, by the same mappings",
+            "what was sent before the destination and its streams were what they are, or before it \
+             was last found not to have what it was told, is not counted; `--all` does, for whoever \
+             knows that it is there",
         );
     }
     out::line(format!("`isthmus mirror reconcile {destination}` compares it with what is there"));

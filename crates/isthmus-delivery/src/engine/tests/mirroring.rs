@@ -444,6 +444,20 @@ async fn the_ledger_tells_what_the_mirror_does_not_know() {
     };
     assert_eq!(plan(&mirror, "ana").as_deref(), Some("c"));
     assert_eq!(mirror.get(Lane::of("bob")).unwrap(), bob);
+    // What the vendor was found not to have, the ledger does not make it have.
+    let doubts = vec![Doubt { lane: Lane::of("bob"), attributes: Vec::new() }];
+    let forgotten = scene
+        .run(async |handle| {
+            let forgotten = handle.forget(doubts, Why::NotThere).await;
+            handle.wait_on_disk().await.unwrap();
+            forgotten
+        })
+        .await;
+    assert_eq!(forgotten, Ok(1));
+    let wrong = scene.mirror.last();
+    assert_eq!(scene.refill(&wrong, 9, false).users, 0);
+    assert_eq!(plan(&wrong, "bob"), None);
+    scene.mirror = Arc::new(Versions(Mutex::new(vec![mirror.copied()])));
     // As after the mirror was switched off and on: what is told is believed at the next start.
     mirror.clear().unwrap();
     assert_eq!(scene.refill(&mirror, 9, false).added, 2);
